@@ -1,0 +1,26 @@
+//! The words of Waystation as types, and the rules that need nothing but them.
+//!
+//! **Invariant:** no I/O, no clock, no randomness, no async runtime in this crate.
+
+mod event_type;
+mod id;
+mod json;
+mod lane;
+mod message_id;
+mod position;
+mod scope;
+mod subscription;
+mod time;
+
+pub use event_type::{EventType, EventTypeError};
+pub use id::{
+    ApiKeyId, ChannelId, DaemonId, IdError, IncarnationId, InstanceId, LoginId, OrchestratorId, OrganizationId,
+    SessionId, TokenId,
+};
+pub use json::{JsonError, MAX_DATA_BYTES, MAX_JSON_DEPTH, check_document, check_object};
+pub use lane::{Lane, PerLane};
+pub use message_id::{MessageId, MessageIdError};
+pub use position::{Epoch, ParseEpochError, Position};
+pub use scope::{Scope, ScopeSet};
+pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
+pub use time::Timestamp;

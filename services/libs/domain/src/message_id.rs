@@ -1,0 +1,132 @@
+//! Message ids: given by callers, or composed from the position.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{self, IdError};
+use crate::{Lane, Position};
+
+/// Longest id that a caller may give; leaves room for the suffix of a redrive.
+const MAX_CALLERS: usize = 58;
+
+/// Identifies a message within its mailbox.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId(Arc<str>);
+
+/// Why a caller's message id is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageIdError {
+    /// Not an id at all.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Longer than 58 characters.
+    #[error("must have at most {MAX_CALLERS} characters")]
+    TooLong,
+    /// Looks like one that Waystation makes: `<epoch>.<lane>.<sequence>`, `gap.<n>`, or ends in `.r<n>`.
+    #[error("has a form that is reserved for ids made by Waystation")]
+    Reserved,
+}
+
+impl MessageId {
+    /// Takes an id from a caller.
+    ///
+    /// # Errors
+    /// If it is malformed, too long or of a reserved form.
+    pub fn from_caller(text: &str) -> Result<MessageId, MessageIdError> {
+        id::check(text, usize::MAX)?;
+        if text.len() > MAX_CALLERS {
+            return Err(MessageIdError::TooLong);
+        }
+        let id = MessageId(text.into());
+        let suffix = text.rsplit_once('.').map(|(_, suffix)| suffix);
+        let redriven = suffix.and_then(|s| s.strip_prefix('r')).is_some_and(is_number);
+        if redriven || id.position().is_some() || id.gap().is_some() {
+            return Err(MessageIdError::Reserved);
+        }
+        Ok(id)
+    }
+
+    /// Takes an id in any form, as clients and callers name existing messages.
+    ///
+    /// # Errors
+    /// If it is malformed.
+    pub fn naming(text: &str) -> Result<MessageId, IdError> {
+        id::check(text, 64)?;
+        Ok(MessageId(text.into()))
+    }
+
+    /// The id of a message whose caller gave none.
+    pub fn composed(position: Position) -> MessageId {
+        let Position { epoch, lane, sequence } = position;
+        MessageId(format!("{epoch}.{}.{sequence}", lane.letter()).into())
+    }
+
+    /// The id of a gap, from the position of its last exit.
+    pub fn of_gap(position: u64) -> MessageId {
+        MessageId(format!("gap.{position}").into())
+    }
+
+    /// The position that a composed id names.
+    pub fn position(&self) -> Option<Position> {
+        let mut parts = self.0.split('.');
+        let (epoch, lane, sequence) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || !is_number(sequence) {
+            return None;
+        }
+        Some(Position { epoch: epoch.parse().ok()?, lane: Lane::from_letter(lane)?, sequence: sequence.parse().ok()? })
+    }
+
+    /// The exits position that the id of a gap names.
+    pub fn gap(&self) -> Option<u64> {
+        self.0.strip_prefix("gap.").filter(|n| is_number(n)).and_then(|n| n.parse().ok())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Epoch;
+
+    #[test]
+    fn a_composed_id_leads_back_to_its_position() {
+        let position = Position { epoch: Epoch::from_raw(0xab), lane: Lane::High, sequence: 42 };
+        let id = MessageId::composed(position);
+        assert_eq!(id.as_str(), "00000000000000ab.h.42");
+        assert_eq!(id.position(), Some(position));
+        assert_eq!(MessageId::of_gap(7).gap(), Some(7));
+    }
+
+    #[test]
+    fn callers_cannot_take_reserved_ids() {
+        for id in ["00000000000000ab.n.1", "gap.5", "order.r1"] {
+            assert_eq!(MessageId::from_caller(id), Err(MessageIdError::Reserved), "{id}");
+        }
+        assert_eq!(MessageId::from_caller(&"a".repeat(59)), Err(MessageIdError::TooLong));
+        for id in ["order-1", "a.n.1", "gap.x", "gap", "x.r", "x.rr1", "r1"] {
+            assert!(MessageId::from_caller(id).is_ok(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What every backend must do, case by case. A backend's tests run all of it with
+//! [`conformance_suite!`](crate::conformance_suite).
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
+
+pub mod append;
+pub mod credentials;
+pub mod read;
+pub mod sessions;
+pub mod settle;
+mod world;
+
+pub use world::{World, ack, nack};
+
+/// Makes a test of each case. The argument is an expression that opens an empty store.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:expr) => {
+        $crate::conformance_suite! { @ $open,
+            append: [
+                sequences_are_dense_in_each_lane,
+                composed_ids_name_their_position,
+                a_repeated_id_is_one_entry,
+                an_id_with_other_content_is_refused,
+                a_settled_id_is_remembered_for_two_minutes_at_least,
+                a_full_mailbox_refuses_and_keeps_what_it_has,
+                bytes_are_capped_too,
+                the_oldest_of_the_lowest_lane_makes_room_if_so_configured,
+                what_is_in_flight_never_makes_room,
+                if_offline_fail_keeps_nothing,
+                a_push_is_answered_only_while_the_mark_stands_at_the_head,
+            ],
+            read: [
+                an_activation_reads_everything_from_the_beginning,
+                lanes_share_a_read_by_weight,
+                the_window_limits_a_read,
+                one_entry_fits_an_empty_window_whatever_its_size,
+                a_repeated_read_answers_the_same,
+                expired_entries_are_told_as_one_gap,
+                acknowledged_gaps_are_not_told_again,
+                trimmed_exits_are_told_without_their_sequences,
+                what_is_in_flight_does_not_expire,
+            ],
+            sessions: [
+                the_first_session_holds_the_mailbox,
+                a_daemon_displaces_itself_and_keeps_the_role,
+                there_are_at_most_five_sessions,
+                sessions_of_a_dead_gateway_do_not_count,
+                the_newest_of_the_rest_follows_a_holder_that_ends,
+                an_older_fence_reads_and_nacks_nothing,
+                a_lease_that_ended_cannot_be_revived,
+                a_sweep_hands_the_mailboxes_of_a_dead_gateway_on,
+                a_drained_role_waits_for_its_daemon,
+                two_instances_that_keep_displacing_each_other_both_end,
+                a_silent_holder_yields_to_one_that_lives,
+                a_paused_holder_yields_at_once,
+                resume_points_are_judged_never_clamped,
+                presence_tells_online_reconnecting_and_offline,
+                subscriptions_belong_to_the_daemon,
+            ],
+            settle: [
+                an_ack_removes_and_is_idempotent,
+                acks_count_without_the_fence,
+                acks_of_what_was_never_sent_are_ignored,
+                acks_of_another_epoch_are_ignored,
+                a_nacked_entry_is_found_when_due,
+                a_charge_of_another_attempt_is_ignored,
+                the_fifth_attempt_is_the_last,
+                a_rejected_message_is_dead_at_once,
+                another_daemon_charges_only_the_oldest_of_each_lane,
+                a_drain_charges_nothing,
+                a_purge_takes_everything_and_is_told,
+                messages_can_be_followed_by_id,
+            ],
+            credentials: [
+                records_are_made_once,
+                a_refresh_token_is_used_once,
+                a_reused_refresh_token_ends_the_login,
+                a_revoked_key_ends_its_logins,
+                revocations_are_read_from_a_cursor,
+                the_first_signing_key_stays,
+            ],
+        }
+    };
+    (@ $open:expr, $($area:ident: [$($case:ident,)*],)*) => {
+        $(mod $area {
+            $(#[tokio::test]
+            async fn $case() {
+                $crate::conformance::$area::$case($crate::conformance::World::new($open)).await;
+            })*
+        })*
+    };
+}

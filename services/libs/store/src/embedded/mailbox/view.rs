@@ -1,0 +1,89 @@
+//! What operators and callers may see.
+
+use waystation_domain::{MessageId, Position, Timestamp};
+
+use super::Mailbox;
+use crate::limits;
+use crate::mailbox::{LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView};
+
+impl Mailbox {
+    pub(in crate::embedded) fn view(&self) -> MailboxView {
+        let entries = self.lanes.iter().flat_map(|(_, lane)| lane.entries.values());
+        MailboxView {
+            epoch: self.epoch(),
+            lanes: self.lanes.map(|lane| LaneView { head: lane.head, depth: lane.entries.len() as u64 }),
+            bytes: self.bytes,
+            oldest: entries.map(|entry| entry.accepted).min(),
+            counters: self.counters,
+            holder: self.sessions.holder().map(|holder| holder.session.clone()),
+        }
+    }
+
+    pub(in crate::embedded) fn message(&self, id: &MessageId) -> MessageView {
+        let unknown = MessageView { state: MessageState::Unknown, position: None };
+        let position = match self.ids.get(id) {
+            Some(known) => self.position(known.lane, known.sequence),
+            None => id.position(),
+        };
+        let Some(position) = position else { return unknown };
+        match self.state(position) {
+            MessageState::Unknown => unknown,
+            state => MessageView { state, position: Some(position) },
+        }
+    }
+
+    /// Rule 16.
+    pub(super) fn state(&self, position: Position) -> MessageState {
+        let Position { epoch, lane, sequence } = position;
+        if self.owner(lane, sequence) != Some(epoch) {
+            return MessageState::Unknown;
+        }
+        if let Some(entry) = self.lanes[lane].entries.get(&sequence) {
+            return match self.in_flight(lane, sequence) {
+                true => MessageState::Dispatched { attempt: entry.attempt },
+                false => MessageState::Queued,
+            };
+        }
+        if let Some(reason) = self.exits.reason(lane, sequence) {
+            return MessageState::Exited(reason);
+        }
+        let known = sequence > self.exits.floor(lane) && sequence <= self.lanes[lane].head;
+        if known && sequence > 0 { MessageState::Acknowledged } else { MessageState::Unknown }
+    }
+
+    pub(in crate::embedded) fn session_views(&self, liveness: &Liveness) -> Vec<SessionView> {
+        let holder = self.sessions.holder().map(|holder| &holder.session);
+        let live = self.sessions.live(liveness).rev();
+        live.map(|session| SessionView {
+            session: session.session.clone(),
+            daemon: session.daemon.clone(),
+            login: session.login.clone(),
+            incarnation: session.incarnation.clone(),
+            opened: session.opened,
+            active: holder == Some(&session.session),
+            status: session.status,
+            metrics: session.metrics.clone(),
+            subscriptions: self.sessions.subscriptions(&session.daemon),
+        })
+        .collect()
+    }
+
+    pub(in crate::embedded) fn presence(&self, liveness: &Liveness, now: Timestamp) -> PresenceView {
+        let live: Vec<_> = self.sessions.live(liveness).collect();
+        let active = self.sessions.holder().or(live.last().copied());
+        let ended = self.sessions.ended();
+        let presence = match (live.len(), ended) {
+            (0, Some(ended)) if !ended.goodbye && now.since(ended.at) < limits::RECONNECTING => Presence::Reconnecting,
+            // Its gateway died: nobody has seen the session end yet.
+            (0, None) if !self.sessions.is_empty() => Presence::Reconnecting,
+            (0, _) => Presence::Offline,
+            _ => Presence::Online,
+        };
+        PresenceView {
+            presence,
+            sessions: live.len(),
+            last_seen: ended.filter(|_| live.is_empty()).map(|ended| ended.at),
+            status: active.filter(|_| !live.is_empty()).and_then(|session| session.status),
+        }
+    }
+}

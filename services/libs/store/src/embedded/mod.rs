@@ -1,0 +1,183 @@
+//! The store in one process: the model of the rules, kept by a journal of operations.
+
+mod credentials;
+mod journal;
+mod mailbox;
+mod operation;
+mod state;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use waystation_domain::{ApiKeyId, LoginId, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
+
+use crate::credential::{
+    ApiKey, Created, CredentialStore, Login, Orchestrator, Organization, Revocation, Revoked, Rotation, SigningKey,
+};
+use crate::mailbox::*;
+use crate::{Config, OpenError, Unavailable};
+use journal::Journal;
+use operation::{CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, KeepSigningKey};
+use operation::{Operation, Revoke, RotateLogin};
+use state::State;
+
+pub(crate) struct Embedded {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State,
+    /// `None`: in memory only.
+    journal: Option<Journal>,
+}
+
+impl Embedded {
+    pub(crate) fn open(config: &Config, generation: u64) -> Result<Embedded, OpenError> {
+        let inner = match config {
+            Config::Memory => Inner { state: State::new(generation), journal: None },
+            Config::Journal { dir, fsync, file_bytes } => {
+                let (journal, state) = Journal::open(dir, *fsync, *file_bytes, generation)?;
+                Inner { state, journal: Some(journal) }
+            }
+        };
+        Ok(Embedded { inner: Mutex::new(inner) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic inside an operation leaves a state that cannot be trusted, but also ends the task that
+        // caused it, and with it the process; until then answers stay as they were journaled.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies an operation and journals it with its answer. Nothing is answered before it is written.
+    async fn run<O: Operation>(&self, operation: O, now: Now) -> Result<O::Answer, Unavailable> {
+        let (answer, synced) = {
+            let Inner { state, journal } = &mut *self.lock();
+            let now = now.unwrap_or_else(system_time);
+            match journal {
+                None => (operation.apply(state, now), None),
+                Some(journal) => {
+                    let record = journal::Pending::new(&operation, now);
+                    let answer = operation.apply(state, now);
+                    let synced =
+                        if O::changed_nothing(&answer) { None } else { journal.write::<O>(record, &answer, state) };
+                    (answer, synced)
+                }
+            }
+        };
+        if let Some(synced) = synced {
+            synced.wait().await?;
+        }
+        Ok(answer)
+    }
+
+    fn look<T>(&self, now: Now, look: impl FnOnce(&State, Timestamp) -> T) -> Result<T, Unavailable> {
+        Ok(look(&self.lock().state, now.unwrap_or_else(system_time)))
+    }
+}
+
+/// The store's own clock.
+#[expect(clippy::disallowed_methods, reason = "the one place where this store reads its clock")]
+fn system_time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[async_trait]
+impl MailboxStore for Embedded {
+    async fn append(&self, append: Append, now: Now) -> Result<Vec<Result<Appended, AppendRefused>>, Unavailable> {
+        self.run(append, now).await
+    }
+    async fn open(&self, open: OpenSession, now: Now) -> Result<Result<Opened, OpenRefused>, Unavailable> {
+        self.run(open, now).await
+    }
+    async fn close(&self, close: CloseSession, now: Now) -> Result<Option<ActivationNotice>, Unavailable> {
+        self.run(close, now).await
+    }
+    async fn read(&self, read: ReadMailbox, now: Now) -> Result<Result<ReadAnswer, Refused>, Unavailable> {
+        self.run(read, now).await
+    }
+    async fn settle(&self, settle: Settle, now: Now) -> Result<Vec<Settled>, Unavailable> {
+        self.run(settle, now).await
+    }
+    async fn compare(&self, compare: Compare, now: Now) -> Result<Compared, Unavailable> {
+        self.run(compare, now).await
+    }
+    async fn subscribe(&self, subscribe: Subscribe, now: Now) -> Result<Result<(), Refused>, Unavailable> {
+        self.run(subscribe, now).await
+    }
+    async fn renew(&self, renew: RenewIncarnation, now: Now) -> Result<Renewed, Unavailable> {
+        self.run(renew, now).await
+    }
+    async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
+        self.run(sweep, now).await
+    }
+    async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
+        self.run(purge, now).await
+    }
+    async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
+        self.look(now, State::incarnations)
+    }
+    async fn mailbox(&self, key: &MailboxKey, now: Now) -> Result<Option<MailboxView>, Unavailable> {
+        self.look(now, |state, _| state.mailbox(key).map(|mailbox| mailbox.view()))
+    }
+    async fn message(&self, key: &MailboxKey, id: &MessageId, now: Now) -> Result<MessageView, Unavailable> {
+        let unknown = MessageView { state: MessageState::Unknown, position: None };
+        self.look(now, |state, _| state.mailbox(key).map_or(unknown, |mailbox| mailbox.message(id)))
+    }
+    async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable> {
+        self.look(now, |state, _| state.mailbox(key).map(|m| m.session_views(liveness)).unwrap_or_default())
+    }
+    async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable> {
+        let never = PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None };
+        self.look(now, |state, now| state.mailbox(key).map_or(never, |m| m.presence(liveness, now)))
+    }
+    async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
+        self.look(None, |state, _| state.locate(session))
+    }
+}
+
+#[async_trait]
+impl CredentialStore for Embedded {
+    async fn create_organization(&self, organization: Organization, now: Now) -> Result<Created, Unavailable> {
+        self.run(CreateOrganization(organization), now).await
+    }
+    async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable> {
+        self.run(CreateOrchestrator(orchestrator), now).await
+    }
+    async fn create_api_key(&self, key: ApiKey, now: Now) -> Result<Created, Unavailable> {
+        self.run(CreateApiKey(key), now).await
+    }
+    async fn create_login(&self, login: Login, now: Now) -> Result<Created, Unavailable> {
+        self.run(CreateLogin(login), now).await
+    }
+    async fn signing_key(&self, unless_any: SigningKey, now: Now) -> Result<SigningKey, Unavailable> {
+        self.run(KeepSigningKey(unless_any), now).await
+    }
+    async fn rotate(&self, login: &LoginId, counter: u32, now: Now) -> Result<Rotation, Unavailable> {
+        self.run(RotateLogin { login: login.clone(), counter }, now).await
+    }
+    async fn revoke(&self, organization: &OrganizationId, revoked: Revoked, now: Now) -> Result<(), Unavailable> {
+        self.run(Revoke { organization: organization.clone(), revoked }, now).await
+    }
+    async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable> {
+        self.look(None, |state, _| state.credentials.organization(id).cloned())
+    }
+    async fn orchestrator(
+        &self,
+        organization: &OrganizationId,
+        id: &OrchestratorId,
+    ) -> Result<Option<Orchestrator>, Unavailable> {
+        self.look(None, |state, _| state.credentials.orchestrator(organization, id).cloned())
+    }
+    async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, Unavailable> {
+        self.look(None, |state, _| state.credentials.api_key(id).cloned())
+    }
+    async fn login(&self, id: &LoginId) -> Result<Option<Login>, Unavailable> {
+        self.look(None, |state, _| state.credentials.login(id).cloned())
+    }
+    async fn revocations(&self, after: u64) -> Result<Vec<(u64, Revocation)>, Unavailable> {
+        self.look(None, |state, _| state.credentials.revocations(after))
+    }
+}

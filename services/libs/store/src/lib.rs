@@ -1,0 +1,107 @@
+//! Waystation's shared state: traits by kind of data, and the backends behind them.
+//!
+//! The embedded backend lives in one process and is the executable specification of the mailbox
+//! rules; every other backend must answer exactly like it, which [`conformance`] checks.
+//!
+//! **Invariants:** only this crate knows how state is kept. `now` and randomness are arguments.
+
+pub mod credential;
+pub mod limits;
+pub mod mailbox;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod embedded;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use credential::CredentialStore;
+pub use mailbox::MailboxStore;
+
+/// What a store promises about what it accepted. Ordered: more is safer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// In the memory of the process.
+    Process,
+    /// Written to the operating system: survives kill -9, not a power cut.
+    PageCache,
+    /// Flushed to the disk.
+    Fsync,
+    /// On a second machine.
+    Replicated,
+}
+
+/// Which store to open.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// In this process, without a journal.
+    Memory,
+    /// In this process, with a journal.
+    Journal {
+        /// Directory of the journal; made if it is not there, then locked.
+        dir: PathBuf,
+        /// Whether each answer waits for the disk.
+        fsync: bool,
+        /// A new file with a snapshot is begun after so many bytes. Default: [`limits::JOURNAL_FILE_BYTES`].
+        file_bytes: u64,
+    },
+}
+
+/// A store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Another process uses the directory.
+    #[error("{} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// The journal is damaged before its end; starting would lose what follows.
+    #[error("{}: {problem} at byte {offset}; nothing was changed", path.display())]
+    Damaged {
+        /// The journal file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+/// The store cannot answer now; whether the operation took place is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store does not answer: {0}")]
+pub struct Unavailable(pub String);
+
+/// An open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// Mailboxes and sessions.
+    pub mailboxes: Arc<dyn MailboxStore>,
+    /// Organizations, keys, logins and revocations.
+    pub credentials: Arc<dyn CredentialStore>,
+    /// What is promised about accepted messages.
+    pub durability: Durability,
+}
+
+/// Opens a store. `generation` must be random: it names the store's life in epochs.
+///
+/// # Errors
+/// If the journal cannot be opened, is in use, or is damaged before its end.
+pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
+    let embedded = Arc::new(embedded::Embedded::open(config, generation)?);
+    let durability = match config {
+        Config::Memory => Durability::Process,
+        Config::Journal { fsync: false, .. } => Durability::PageCache,
+        Config::Journal { fsync: true, .. } => Durability::Fsync,
+    };
+    Ok(Store { mailboxes: embedded.clone(), credentials: embedded, durability })
+}

@@ -1,0 +1,58 @@
+//! Every number of the mailbox rules, in one place.
+
+use std::time::Duration;
+
+/// Entries that a mailbox holds over all lanes.
+pub const MAILBOX_ENTRIES: usize = 1_000;
+/// Payload bytes that a mailbox holds over all lanes.
+pub const MAILBOX_BYTES: u64 = 8 * 1024 * 1024;
+/// Longest and default time to live of a message.
+pub const TIME_TO_LIVE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Entries that one append may evict under REPLACE_OLDEST.
+pub const EVICTIONS: usize = 64;
+/// Deliveries of a message before it is a dead letter.
+pub const ATTEMPTS: u32 = 5;
+/// Longest delay of a nack.
+pub const NACK_DELAY: Duration = Duration::from_secs(3600);
+/// Live sessions of an orchestrator.
+pub const SESSIONS: usize = 5;
+/// Lease of a gateway incarnation.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// An active session without a frame for so long yields to another.
+pub const YIELD_AFTER: Duration = Duration::from_secs(35);
+/// After a drain only the same daemon may take the active role for so long.
+pub const DRAIN_RESERVATION: Duration = Duration::from_secs(10);
+/// An orchestrator whose last session ended without goodbye is `reconnecting` for so long.
+pub const RECONNECTING: Duration = Duration::from_secs(60);
+/// Displacing back so often within [`DISPLACEMENT_PERIOD`] ends both instances.
+pub const DISPLACEMENTS: usize = 3;
+/// See [`DISPLACEMENTS`].
+pub const DISPLACEMENT_PERIOD: Duration = Duration::from_secs(60);
+/// Daemons of an orchestrator whose subscriptions are kept.
+pub const DAEMONS: usize = 20;
+/// Epochs that a mailbox remembers.
+pub const EPOCHS: usize = 16;
+/// Exits that a mailbox lists.
+pub const EXITS: usize = 1_000;
+/// How long exits and dead letters are kept.
+pub const EXITS_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Dead letters of a mailbox.
+pub const DEAD_LETTERS: usize = 1_000;
+/// Payload bytes of the dead letters of a mailbox.
+pub const DEAD_LETTER_BYTES: u64 = 8 * 1024 * 1024;
+/// Callers' ids of settled messages that are always kept for [`IDS_AGE_ALL`].
+pub const IDS: usize = 100_000;
+/// See [`IDS`].
+pub const IDS_AGE_ALL: Duration = Duration::from_secs(120);
+/// The newest callers' ids, kept for [`IDS_AGE_NEWEST`].
+pub const IDS_NEWEST: usize = 1_000;
+/// See [`IDS_NEWEST`].
+pub const IDS_AGE_NEWEST: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of journal before a new file is begun.
+pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a revocation is listed: longer than any access token lives.
+pub const REVOCATION_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A login that was not refreshed for so long is forgotten.
+pub const LOGIN_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A refresh token presented again within this time after its rotation gets the same successor.
+pub const REFRESH_GRACE: Duration = Duration::from_secs(10);

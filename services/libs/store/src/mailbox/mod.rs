@@ -1,0 +1,94 @@
+//! Mailboxes and the sessions that serve them.
+
+mod append;
+mod read;
+mod session;
+mod settle;
+mod view;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use waystation_domain::{OrchestratorId, OrganizationId, SessionId, Timestamp};
+
+pub use append::{Append, AppendMessage, AppendRefused, Appended, IfOffline, MailboxLimits, Overflow, Route};
+pub use read::{Entry, ExitReason, Gap, GapRange, Heads, ReadAnswer, ReadMailbox, Refused};
+pub use session::{
+    Activation, ActivationNotice, CloseSession, Compare, Compared, Displaced, DisplacedBecause, HolderRef,
+    IncarnationInfo, Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, ReportedStatus,
+    ResumePoint, ResumeVerdict, SessionReport, Subscribe, Sweep, Swept, Window,
+};
+pub use settle::{AckRange, Charge, Nack, Purge, Reject, Settle, Settled, Settlement};
+pub use view::{Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView};
+
+use crate::Unavailable;
+
+/// Whose mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MailboxKey {
+    /// Tenant.
+    pub organization: OrganizationId,
+    /// Addressee.
+    pub orchestrator: OrchestratorId,
+}
+
+/// The moment at which an operation is judged. `None`: by the store's own clock, as in production.
+pub type Now = Option<Timestamp>;
+
+/// Mailboxes with their sessions. Every method is one atomic step.
+///
+/// An error means that the outcome is unknown; every method may be repeated.
+#[async_trait]
+pub trait MailboxStore: Send + Sync {
+    /// Accepts messages, each on its own merits, in their order.
+    async fn append(&self, append: Append, now: Now) -> Result<Vec<Result<Appended, AppendRefused>>, Unavailable>;
+
+    /// Opens a session; the first eligible one becomes active.
+    async fn open(&self, open: OpenSession, now: Now) -> Result<Result<Opened, OpenRefused>, Unavailable>;
+
+    /// Ends a session; answers who is active instead, if that changed.
+    async fn close(&self, close: CloseSession, now: Now) -> Result<Option<ActivationNotice>, Unavailable>;
+
+    /// Reads on from a position. Fenced.
+    async fn read(&self, read: ReadMailbox, now: Now) -> Result<Result<ReadAnswer, Refused>, Unavailable>;
+
+    /// Acks, nacks, rejects and charges; answers one for each settlement.
+    async fn settle(&self, settle: Settle, now: Now) -> Result<Vec<Settled>, Unavailable>;
+
+    /// Heartbeats: keeps what is reported, answers the heads. `None` for unknown sessions.
+    async fn compare(&self, compare: Compare, now: Now) -> Result<Compared, Unavailable>;
+
+    /// Replaces the subscriptions of a session's daemon.
+    async fn subscribe(&self, subscribe: Subscribe, now: Now) -> Result<Result<(), Refused>, Unavailable>;
+
+    /// Renews the lease of a gateway incarnation, or takes it for the first time.
+    async fn renew(&self, renew: RenewIncarnation, now: Now) -> Result<Renewed, Unavailable>;
+
+    /// Does what has become due: expiry, sessions of dead incarnations, ended reservations.
+    async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable>;
+
+    /// Removes every entry; answers how many.
+    async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable>;
+
+    /// Incarnations whose sessions the store still lists.
+    async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable>;
+
+    /// A mailbox in numbers; `None` if nobody ever used it.
+    async fn mailbox(&self, key: &MailboxKey, now: Now) -> Result<Option<MailboxView>, Unavailable>;
+
+    /// What became of a message.
+    async fn message(
+        &self,
+        key: &MailboxKey,
+        id: &waystation_domain::MessageId,
+        now: Now,
+    ) -> Result<MessageView, Unavailable>;
+
+    /// Live sessions, newest first.
+    async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable>;
+
+    /// Whether the orchestrator can be reached.
+    async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable>;
+
+    /// Finds a live session by its id alone.
+    async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable>;
+}

@@ -1,0 +1,328 @@
+//! Sessions, the active one among them, and the gateways that hold them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use waystation_domain::{
+    DaemonId, Epoch, IncarnationId, InstanceId, LoginId, PerLane, SessionId, Subscriptions, Timestamp,
+};
+
+use super::{Heads, MailboxKey};
+
+/// What a router knows of gateways from its table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// Incarnations whose lease has ended.
+    pub gone: Vec<IncarnationId>,
+    /// Incarnations that are about to stop.
+    pub draining: Vec<IncarnationId>,
+}
+
+impl Liveness {
+    pub(crate) fn is_gone(&self, incarnation: &IncarnationId) -> bool {
+        self.gone.contains(incarnation)
+    }
+
+    pub(crate) fn is_draining(&self, incarnation: &IncarnationId) -> bool {
+        self.draining.contains(incarnation)
+    }
+}
+
+/// How much a session takes unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Entries.
+    pub entries: u32,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
+/// A daemon that has logged in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenSession {
+    /// Whose mailbox it serves.
+    pub mailbox: MailboxKey,
+    /// Minted by the gateway.
+    pub session: SessionId,
+    /// The process.
+    pub daemon: DaemonId,
+    /// Its token family.
+    pub login: LoginId,
+    /// Announced as `client.instance`.
+    pub instance: Option<InstanceId>,
+    /// Where it is connected.
+    pub incarnation: IncarnationId,
+    /// URI of that gateway.
+    pub address: String,
+    /// Its token allows messages:read.
+    pub reads_mail: bool,
+    /// How much it takes unacknowledged.
+    pub window: Window,
+    /// What it remembers.
+    pub resume: Option<ResumePoint>,
+    /// Replaces the daemon's subscriptions.
+    pub subscriptions: Option<Subscriptions>,
+    /// What the router knows of gateways.
+    pub liveness: Liveness,
+}
+
+/// What a client remembers of a mailbox.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ResumePoint {
+    /// `None`: a text that never was an epoch.
+    pub epoch: Option<Epoch>,
+    /// Last sequence seen of each lane.
+    pub positions: PerLane<u64>,
+}
+
+/// How the store judges what a client remembers (delivery, rule 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ResumeVerdict {
+    /// Nothing was remembered.
+    Fresh,
+    /// The log goes on where the client stopped.
+    Resumed,
+    /// Another epoch, but nothing that the client saw is missing.
+    StoreRestarted,
+    /// The client saw what the store does not have.
+    PossiblyLost,
+}
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Opened {
+    /// If it holds the mailbox.
+    pub activation: Option<Activation>,
+    /// How the resume point was judged.
+    pub verdict: ResumeVerdict,
+    /// In force for the daemon.
+    pub subscriptions: Subscriptions,
+    /// Sessions that it displaced.
+    pub displaced: Vec<Displaced>,
+}
+
+/// What a session must know to serve the mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Activation {
+    /// Counts activations of the mailbox.
+    pub fence: u64,
+    /// Current epoch.
+    pub epoch: Epoch,
+    /// Entries at or below may have been delivered before.
+    pub marks: PerLane<u64>,
+    /// What there is.
+    pub heads: Heads,
+    /// Gaps up to here have been acknowledged.
+    pub gap_mark: u64,
+}
+
+/// A session that must be told that it is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Displaced {
+    /// Which.
+    pub session: SessionId,
+    /// Where it is connected.
+    pub incarnation: IncarnationId,
+    /// URI of that gateway.
+    pub address: String,
+    /// Why.
+    pub because: DisplacedBecause,
+}
+
+/// Why a session was displaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DisplacedBecause {
+    /// A newer connection of the same daemon.
+    Superseded,
+    /// Two instances of one daemon keep displacing each other.
+    DuplicateIdentity,
+}
+
+/// Why a session was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum OpenRefused {
+    /// Five others live.
+    TooManySessions,
+    /// The lease of the gateway has ended, or it never had one.
+    IncarnationExpired,
+    /// Two instances of one daemon keep displacing each other; the other one was ended too.
+    DuplicateIdentity(Vec<Displaced>),
+}
+
+/// The session that holds a mailbox, as a router needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HolderRef {
+    /// Which.
+    pub session: SessionId,
+    /// Of its activation.
+    pub fence: u64,
+    /// Where it is connected.
+    pub incarnation: IncarnationId,
+    /// URI of that gateway.
+    pub address: String,
+}
+
+/// Tells a gateway that one of its sessions holds a mailbox now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActivationNotice {
+    /// Whom to tell.
+    pub holder: HolderRef,
+    /// What to tell.
+    pub activation: Activation,
+}
+
+/// A session that ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CloseSession {
+    /// Whose mailbox it served.
+    pub mailbox: MailboxKey,
+    /// Which; unknown ones are ignored.
+    pub session: SessionId,
+    /// Offline at once, not reconnecting.
+    pub goodbye: bool,
+    /// The gateway had asked for it: no attempt is charged, and for 10 s only the same daemon takes the role.
+    pub drained: bool,
+    /// What the router knows of gateways.
+    pub liveness: Liveness,
+}
+
+/// What a daemon says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReportedStatus {
+    /// Working.
+    Active,
+    /// Waiting for work.
+    Idle,
+    /// Cannot take more.
+    Busy,
+    /// Wants nothing for now: not eligible to be active.
+    Paused,
+    /// In trouble.
+    Error,
+}
+
+impl ReportedStatus {
+    const ALL: [ReportedStatus; 5] = [
+        ReportedStatus::Active,
+        ReportedStatus::Idle,
+        ReportedStatus::Busy,
+        ReportedStatus::Paused,
+        ReportedStatus::Error,
+    ];
+
+    /// The word in the protocols.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReportedStatus::Active => "active",
+            ReportedStatus::Idle => "idle",
+            ReportedStatus::Busy => "busy",
+            ReportedStatus::Paused => "paused",
+            ReportedStatus::Error => "error",
+        }
+    }
+
+    /// The status of a word.
+    pub fn from_name(name: &str) -> Option<ReportedStatus> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// Heartbeats of many sessions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Compare {
+    /// One for each session.
+    pub reports: Vec<SessionReport>,
+    /// What the router knows of gateways.
+    pub liveness: Liveness,
+}
+
+/// What one session reports.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionReport {
+    /// Whose mailbox.
+    pub mailbox: MailboxKey,
+    /// Which session.
+    pub session: SessionId,
+    /// `None`: unchanged.
+    pub status: Option<ReportedStatus>,
+    /// JSON object; `None`: unchanged.
+    pub metrics: Option<Bytes>,
+    /// Since the last frame of the client.
+    pub idle: Duration,
+}
+
+/// What the store knows of the sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// In the order of the reports; `None`: unknown, open it again.
+    pub results: Vec<Option<(Heads, Epoch, Option<Activation>)>>,
+    /// Sessions that hold a mailbox now because another yielded.
+    pub activated: Vec<ActivationNotice>,
+}
+
+/// Replaces the subscriptions of a session's daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// Whose mailbox.
+    pub mailbox: MailboxKey,
+    /// Must live.
+    pub session: SessionId,
+    /// All of them.
+    pub subscriptions: Subscriptions,
+}
+
+/// A gateway says that it lives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewIncarnation {
+    /// Which run of it.
+    pub incarnation: IncarnationId,
+    /// URI that routers dial.
+    pub address: String,
+    /// It is about to stop.
+    pub draining: bool,
+    /// How long it then lives without a renewal.
+    pub lease: Duration,
+}
+
+/// The state of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Renewed {
+    /// It lives.
+    Live,
+    /// It had ended; it cannot be revived.
+    Expired,
+}
+
+/// A gateway incarnation that the store lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IncarnationInfo {
+    /// Which.
+    pub incarnation: IncarnationId,
+    /// URI that routers dial.
+    pub address: String,
+    /// Its lease has ended.
+    pub gone: bool,
+    /// It is about to stop.
+    pub draining: bool,
+    /// End of the lease.
+    pub lease_until: Timestamp,
+}
+
+/// Does what has become due.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Most mailboxes to look at.
+    pub limit: usize,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Sessions that hold a mailbox now.
+    pub activated: Vec<ActivationNotice>,
+    /// Holders with something new to read.
+    pub grown: Vec<(HolderRef, Heads)>,
+    /// Mailboxes looked at, and incarnations removed.
+    pub handled: usize,
+}

@@ -1,0 +1,139 @@
+//! What operators and callers may see.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use waystation_domain::{
+    DaemonId, Epoch, IncarnationId, LoginId, PerLane, Position, SessionId, Subscriptions, Timestamp,
+};
+
+use super::{ExitReason, ReportedStatus};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum MessageState {
+    /// It waits.
+    Queued,
+    /// A live session holds it, or is told of it.
+    Dispatched {
+        /// From 1.
+        attempt: u32,
+    },
+    /// A daemon has acknowledged it.
+    Acknowledged,
+    /// It left otherwise.
+    Exited(ExitReason),
+    /// Never known, or forgotten.
+    Unknown,
+}
+
+/// A message by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageView {
+    /// As it is now.
+    pub state: MessageState,
+    /// Where it stands or stood.
+    pub position: Option<Position>,
+}
+
+/// Where the messages of a mailbox have gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// By an ack.
+    pub acknowledged: u64,
+    /// Time to live ended.
+    pub expired: u64,
+    /// Attempts used up, or rejected.
+    pub dead: u64,
+    /// Made room.
+    pub overflowed: u64,
+    /// Removed by an operator.
+    pub purged: u64,
+}
+
+/// A mailbox in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxView {
+    /// Current epoch; `None` before the first append or session.
+    pub epoch: Option<Epoch>,
+    /// By lane.
+    pub lanes: PerLane<LaneView>,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// When the oldest resident entry was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Since the mailbox exists.
+    pub counters: Counters,
+    /// Who holds it.
+    pub holder: Option<SessionId>,
+}
+
+impl MailboxView {
+    /// Messages ever accepted: the sum of the heads.
+    pub fn accepted(&self) -> u64 {
+        self.lanes.iter().map(|(_, lane)| lane.head).sum()
+    }
+
+    /// Accepted less all that can be accounted for: 0, always (R19).
+    pub fn conservation_delta(&self) -> i64 {
+        let Counters { acknowledged, expired, dead, overflowed, purged } = self.counters;
+        let resident: u64 = self.lanes.iter().map(|(_, lane)| lane.depth).sum();
+        let accounted = acknowledged + expired + dead + overflowed + purged + resident;
+        self.accepted().cast_signed() - accounted.cast_signed()
+    }
+}
+
+/// One lane in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneView {
+    /// Last sequence given.
+    pub head: u64,
+    /// Resident entries.
+    pub depth: u64,
+}
+
+/// A live session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Which.
+    pub session: SessionId,
+    /// The process.
+    pub daemon: DaemonId,
+    /// Its token family.
+    pub login: LoginId,
+    /// Where it is connected.
+    pub incarnation: IncarnationId,
+    /// Since when.
+    pub opened: Timestamp,
+    /// Holds the mailbox.
+    pub active: bool,
+    /// What it reported last.
+    pub status: Option<ReportedStatus>,
+    /// What it reported last.
+    pub metrics: Option<Bytes>,
+    /// In force.
+    pub subscriptions: Subscriptions,
+}
+
+/// Whether an orchestrator can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceView {
+    /// As observed.
+    pub presence: Presence,
+    /// Live sessions.
+    pub sessions: usize,
+    /// When the last one ended, if none lives.
+    pub last_seen: Option<Timestamp>,
+    /// What the active daemon reported last.
+    pub status: Option<ReportedStatus>,
+}
+
+/// As observed, not as reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A session lives.
+    Online,
+    /// The last one ended without goodbye, not long ago.
+    Reconnecting,
+    /// None.
+    Offline,
+}
