@@ -6,6 +6,7 @@ mod event_type;
 mod id;
 mod json;
 mod lane;
+mod log;
 mod message_id;
 mod position;
 mod scope;
@@ -19,6 +20,10 @@ pub use id::{
 };
 pub use json::{JsonError, MAX_DATA_BYTES, MAX_JSON_DEPTH, check_document, check_object};
 pub use lane::{Lane, PerLane};
+pub use log::{
+    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,
+    Window,
+};
 pub use message_id::{MessageId, MessageIdError};
 pub use position::{Epoch, ParseEpochError, Position};
 pub use scope::{Scope, ScopeSet};

@@ -11,14 +11,18 @@ use serde::{Deserialize, Serialize};
 use waystation_domain::{OrchestratorId, OrganizationId, SessionId, Timestamp};
 
 pub use append::{Append, AppendMessage, AppendRefused, Appended, IfOffline, MailboxLimits, Overflow, Route};
-pub use read::{Entry, ExitReason, Gap, GapRange, Heads, ReadAnswer, ReadMailbox, Refused};
+pub use read::{ReadAnswer, ReadMailbox, Refused};
 pub use session::{
-    Activation, ActivationNotice, CloseSession, Compare, Compared, Displaced, DisplacedBecause, HolderRef,
-    IncarnationInfo, Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, ReportedStatus,
-    ResumePoint, ResumeVerdict, SessionReport, Subscribe, Sweep, Swept, Window,
+    ActivationNotice, CloseSession, Compare, Compared, Displaced, DisplacedBecause, HolderRef, IncarnationInfo,
+    Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe, Sweep, Swept,
 };
-pub use settle::{AckRange, Charge, Nack, Purge, Reject, Settle, Settled, Settlement};
+pub use settle::{Nack, Purge, Reject, Settle, Settled, Settlement};
 pub use view::{Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView};
+// The words of the log are the domain's; whoever uses this trait needs them with it.
+pub use waystation_domain::{
+    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,
+    Window,
+};
 
 use crate::Unavailable;
 

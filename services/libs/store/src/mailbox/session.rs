@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use waystation_domain::{
-    DaemonId, Epoch, IncarnationId, InstanceId, LoginId, PerLane, SessionId, Subscriptions, Timestamp,
+    Activation, DaemonId, Epoch, Heads, IncarnationId, InstanceId, LoginId, ReportedStatus, ResumePoint, ResumeVerdict,
+    SessionId, Subscriptions, Timestamp, Window,
 };
 
-use super::{Heads, MailboxKey};
+use super::MailboxKey;
 
 /// What a router knows of gateways from its table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,15 +28,6 @@ impl Liveness {
     pub(crate) fn is_draining(&self, incarnation: &IncarnationId) -> bool {
         self.draining.contains(incarnation)
     }
-}
-
-/// How much a session takes unacknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// Entries.
-    pub entries: u32,
-    /// Payload bytes.
-    pub bytes: u64,
 }
 
 /// A daemon that has logged in.
@@ -67,28 +59,6 @@ pub struct OpenSession {
     pub liveness: Liveness,
 }
 
-/// What a client remembers of a mailbox.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct ResumePoint {
-    /// `None`: a text that never was an epoch.
-    pub epoch: Option<Epoch>,
-    /// Last sequence seen of each lane.
-    pub positions: PerLane<u64>,
-}
-
-/// How the store judges what a client remembers (delivery, rule 12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum ResumeVerdict {
-    /// Nothing was remembered.
-    Fresh,
-    /// The log goes on where the client stopped.
-    Resumed,
-    /// Another epoch, but nothing that the client saw is missing.
-    StoreRestarted,
-    /// The client saw what the store does not have.
-    PossiblyLost,
-}
-
 /// An open session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Opened {
@@ -100,21 +70,6 @@ pub struct Opened {
     pub subscriptions: Subscriptions,
     /// Sessions that it displaced.
     pub displaced: Vec<Displaced>,
-}
-
-/// What a session must know to serve the mailbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Activation {
-    /// Counts activations of the mailbox.
-    pub fence: u64,
-    /// Current epoch.
-    pub epoch: Epoch,
-    /// Entries at or below may have been delivered before.
-    pub marks: PerLane<u64>,
-    /// What there is.
-    pub heads: Heads,
-    /// Gaps up to here have been acknowledged.
-    pub gap_mark: u64,
 }
 
 /// A session that must be told that it is over.
@@ -185,47 +140,6 @@ pub struct CloseSession {
     pub drained: bool,
     /// What the router knows of gateways.
     pub liveness: Liveness,
-}
-
-/// What a daemon says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReportedStatus {
-    /// Working.
-    Active,
-    /// Waiting for work.
-    Idle,
-    /// Cannot take more.
-    Busy,
-    /// Wants nothing for now: not eligible to be active.
-    Paused,
-    /// In trouble.
-    Error,
-}
-
-impl ReportedStatus {
-    const ALL: [ReportedStatus; 5] = [
-        ReportedStatus::Active,
-        ReportedStatus::Idle,
-        ReportedStatus::Busy,
-        ReportedStatus::Paused,
-        ReportedStatus::Error,
-    ];
-
-    /// The word in the protocols.
-    pub fn name(self) -> &'static str {
-        match self {
-            ReportedStatus::Active => "active",
-            ReportedStatus::Idle => "idle",
-            ReportedStatus::Busy => "busy",
-            ReportedStatus::Paused => "paused",
-            ReportedStatus::Error => "error",
-        }
-    }
-
-    /// The status of a word.
-    pub fn from_name(name: &str) -> Option<ReportedStatus> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
 }
 
 /// Heartbeats of many sessions.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use waystation_domain::{Epoch, Lane, MessageId, Position, SessionId};
+use waystation_domain::{AckRange, Charge, Heads, MessageId, Position, SessionId};
 
-use super::{Heads, MailboxKey};
+use super::MailboxKey;
 
 /// Settlements of many sessions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,19 +37,6 @@ pub struct Settlement {
     pub gap_mark: u64,
 }
 
-/// Consecutive sequences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AckRange {
-    /// As sent.
-    pub epoch: Epoch,
-    /// Lane.
-    pub lane: Lane,
-    /// First.
-    pub from: u64,
-    /// Last.
-    pub to: u64,
-}
-
 /// Not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
@@ -68,15 +55,6 @@ pub struct Reject {
     pub position: Position,
     /// Kept with the dead letter.
     pub reason: String,
-}
-
-/// The redelivery clock fired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Charge {
-    /// Which.
-    pub position: Position,
-    /// The attempt that ends; another one makes this a no-op.
-    pub attempt: u32,
 }
 
 /// What became of a settlement.

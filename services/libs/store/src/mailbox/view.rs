@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use waystation_domain::{
-    DaemonId, Epoch, IncarnationId, LoginId, PerLane, Position, SessionId, Subscriptions, Timestamp,
+    DaemonId, Epoch, ExitReason, IncarnationId, LoginId, PerLane, Position, ReportedStatus, SessionId, Subscriptions,
+    Timestamp,
 };
 
-use super::{ExitReason, ReportedStatus};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -7,11 +7,8 @@ use super::{Leaving, Mailbox, Resident};
 use crate::limits;
 use crate::mailbox::{
     AppendMessage, AppendRefused, Appended, ExitReason, IfOffline, Liveness, MailboxLimits, MessageState, Overflow,
-    Route,
+    Route, Window,
 };
-
-/// Critical entries may exceed the window by so many (rule 5).
-const CRITICAL_EXTRA: usize = 16;
 
 impl Mailbox {
     pub(in crate::embedded) fn append(
@@ -94,11 +91,11 @@ impl Mailbox {
     /// Whether the mailbox with its newcomer is within the holder's window.
     fn holder_takes_push(&self, lane: Lane, liveness: &Liveness) -> bool {
         let Some(holder) = self.sessions.holder() else { return false };
-        let extra = if lane == Lane::Critical { CRITICAL_EXTRA } else { 0 };
+        let extra = if lane == Lane::Critical { Window::CRITICAL_EXTRA } else { 0 };
         let window = holder.window;
         !liveness.is_draining(&holder.incarnation)
             && !liveness.is_gone(&holder.incarnation)
-            && self.count <= window.entries as usize + extra
+            && self.count <= (window.entries + extra) as usize
             && self.bytes <= window.bytes
     }
 

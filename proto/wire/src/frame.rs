@@ -1,0 +1,276 @@
+//! Frames by their meaning, in any format.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use waystation_domain::{
+    ChannelId, DaemonId, Entry, Epoch, Gap, InstanceId, MessageId, OrchestratorId, Pattern, PerLane, ReportedStatus,
+    ResumePoint, ResumeVerdict, SessionId, Window,
+};
+
+/// A frame of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// Its id, for `replyTo`.
+    pub id: Option<String>,
+    /// What it says.
+    pub frame: ClientFrame,
+}
+
+/// What a client says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientFrame {
+    /// Logs in.
+    Auth(Box<AuthRequest>),
+    /// Is alive.
+    Heartbeat(Heartbeat),
+    /// Wants events.
+    Subscribe {
+        /// Which.
+        patterns: Vec<Pattern>,
+        /// Of which channels.
+        channels: BTreeSet<ChannelId>,
+    },
+    /// Does not want them any more.
+    Unsubscribe {
+        /// Which.
+        patterns: Vec<Pattern>,
+    },
+    /// Has processed events.
+    Ack {
+        /// Which.
+        ids: Vec<MessageId>,
+    },
+}
+
+/// A login.
+#[derive(Clone, PartialEq)]
+pub struct AuthRequest {
+    /// A JWT.
+    pub access_token: String,
+    /// The process.
+    pub daemon: DaemonId,
+    /// Whom it serves.
+    pub orchestrator: OrchestratorId,
+    /// What it remembers.
+    pub resume: Option<ResumePoint>,
+    /// How much it takes unacknowledged.
+    pub window: Window,
+    /// Replaces the daemon's subscriptions.
+    pub subscriptions: Option<Vec<Pattern>>,
+    /// Announced as `client.instance`.
+    pub instance: Option<InstanceId>,
+    /// It announced `client{}`: answers are given that old clients do not know.
+    pub announces_client: bool,
+    /// It announced `resume`, `client` or `maxInFlight`: it knows the `gap` frame.
+    pub knows_gaps: bool,
+}
+
+impl std::fmt::Debug for AuthRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthRequest")
+            .field("daemon", &self.daemon)
+            .field("orchestrator", &self.orchestrator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heartbeat {
+    /// What the daemon says of itself.
+    pub status: Option<ReportedStatus>,
+    /// A JSON object.
+    pub metrics: Option<Bytes>,
+}
+
+/// Why a frame cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// Id of the frame, if it could be read.
+    pub reply_to: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    pub field: Option<String>,
+}
+
+/// `code` of an `error` frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The frame cannot be taken.
+    InvalidMessage,
+    /// Log in first.
+    NotAuthenticated,
+    /// The token does not allow it.
+    InsufficientScope,
+    /// A fault behind the gateway; the frame had no effect, or an unknown one.
+    InternalError,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorCode::InvalidMessage => "INVALID_MESSAGE",
+            ErrorCode::NotAuthenticated => "NOT_AUTHENTICATED",
+            ErrorCode::InsufficientScope => "INSUFFICIENT_SCOPE",
+            ErrorCode::InternalError => "INTERNAL_ERROR",
+        }
+    }
+}
+
+/// `code` of an `auth_error` frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRejection {
+    /// Unknown, forged or foreign token.
+    AuthFailed,
+    /// The token has ended.
+    TokenExpired,
+    /// It does not allow to receive anything.
+    InsufficientScope,
+    /// Five others live.
+    MaxConnections,
+}
+
+impl AuthRejection {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            AuthRejection::AuthFailed => "AUTH_FAILED",
+            AuthRejection::TokenExpired => "TOKEN_EXPIRED",
+            AuthRejection::InsufficientScope => "INSUFFICIENT_SCOPE",
+            AuthRejection::MaxConnections => "MAX_CONNECTIONS",
+        }
+    }
+
+    /// The close that follows.
+    pub fn close_code(self) -> crate::CloseCode {
+        match self {
+            AuthRejection::AuthFailed => crate::CloseCode::AuthFailed,
+            AuthRejection::TokenExpired => crate::CloseCode::TokenExpired,
+            AuthRejection::InsufficientScope => crate::CloseCode::InsufficientScope,
+            AuthRejection::MaxConnections => crate::CloseCode::RateLimited,
+        }
+    }
+}
+
+/// A frame for a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerFrame {
+    /// Logged in.
+    AuthSuccess {
+        /// The auth frame.
+        reply_to: Option<String>,
+        /// This connection.
+        session: SessionId,
+        /// Granted.
+        scopes: Vec<String>,
+        /// How often to send heartbeats.
+        heartbeat_interval: Duration,
+        /// Of the mailbox; `None` on standby.
+        epoch: Option<Epoch>,
+        /// How the resume point was judged.
+        verdict: ResumeVerdict,
+        /// In force.
+        window: Window,
+        /// Set if the store may have lost what the client saw.
+        lost: Option<LossNotice>,
+    },
+    /// Not logged in.
+    AuthError {
+        /// The auth frame.
+        reply_to: Option<String>,
+        /// Why.
+        rejection: AuthRejection,
+        /// For people.
+        message: String,
+    },
+    /// Answers a heartbeat.
+    HeartbeatAck {
+        /// The heartbeat.
+        reply_to: Option<String>,
+        /// When the next one is due.
+        next: Duration,
+        /// Last sequence of each lane, if the store could be asked.
+        heads: Option<PerLane<u64>>,
+    },
+    /// A message.
+    Event(EventFrame),
+    /// Something left the log otherwise than by an ack.
+    Gap {
+        /// What.
+        gap: Gap,
+        /// `gap`, or for plain clients an event of type `system.gap`.
+        as_event: bool,
+    },
+    /// All that was there at the activation has been sent.
+    ReplayComplete {
+        /// Of the heads.
+        epoch: Epoch,
+        /// Last sequence of each lane at the activation.
+        heads: PerLane<u64>,
+    },
+    /// The full set now in force.
+    Subscribed {
+        /// The frame.
+        reply_to: Option<String>,
+        /// Patterns.
+        patterns: Vec<Pattern>,
+        /// Taken out of them.
+        excluded: Vec<Pattern>,
+        /// All channels that patterns are limited to.
+        channels: BTreeSet<ChannelId>,
+    },
+    /// A frame had no effect.
+    Error {
+        /// The frame.
+        reply_to: Option<String>,
+        /// What kind of fault.
+        code: ErrorCode,
+        /// For people.
+        message: String,
+        /// Where.
+        field: Option<String>,
+    },
+    /// A frame was not taken because there were too many.
+    RateLimit {
+        /// The frame.
+        reply_to: Option<String>,
+        /// Type of the frame.
+        action: &'static str,
+        /// When it will be taken again.
+        retry_after: Duration,
+        /// In the present period.
+        current: u32,
+        /// In a period.
+        most: u32,
+    },
+    /// Come back elsewhere.
+    Reconnect {
+        /// Why.
+        reason: &'static str,
+        /// This client's own share of the spread.
+        delay: Duration,
+    },
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventFrame {
+    /// What the store answered.
+    pub entry: Entry,
+    /// It may have been delivered before.
+    pub redelivered: bool,
+}
+
+/// What `auth_success.gap` tells: the store may have lost what lies between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossNotice {
+    /// What the client remembers.
+    pub seen: PerLane<u64>,
+    /// Of what the client remembers, if it is an epoch at all.
+    pub epoch: Option<Epoch>,
+}
+

@@ -1,0 +1,7 @@
+//! Protocol v1: JSON text frames.
+
+mod decode;
+mod encode;
+
+pub use decode::decode;
+pub use encode::{FrameStamp, encode};

@@ -1,0 +1,303 @@
+//! Frames for clients.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use waystation_domain::{ExitReason, Gap, GapRange, MessageId, Pattern, PerLane, ResumeVerdict, Timestamp};
+
+use crate::frame::{EventFrame, ServerFrame};
+
+/// What makes a frame unique.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameStamp {
+    /// Random, one for each connection.
+    pub connection: u64,
+    /// Counts frames of the connection.
+    pub number: u64,
+    /// When the frame is made.
+    pub now: Timestamp,
+}
+
+impl FrameStamp {
+    /// A UUID of version 8: 60 random bits of the connection, and the number of the frame.
+    fn write_id(self, out: &mut String) {
+        let FrameStamp { connection, number, .. } = self;
+        let (high, low) = (connection >> 32, connection & 0xffff_ffff);
+        let written = write!(
+            out,
+            "{high:08x}-{:04x}-8{:03x}-8{:03x}-{:012x}",
+            low >> 16,
+            low >> 4 & 0xfff,
+            number >> 48 & 0xfff,
+            number & 0xffff_ffff_ffff
+        );
+        debug_assert!(written.is_ok(), "strings take everything");
+    }
+}
+
+/// Writes a frame as JSON text.
+pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> String {
+    match frame {
+        ServerFrame::Event(event) => encode_event(event, stamp),
+        ServerFrame::Gap { gap, as_event } => encode_gap(gap, *as_event, stamp),
+        ServerFrame::AuthSuccess { reply_to, .. }
+        | ServerFrame::AuthError { reply_to, .. }
+        | ServerFrame::HeartbeatAck { reply_to, .. }
+        | ServerFrame::Subscribed { reply_to, .. }
+        | ServerFrame::Error { reply_to, .. }
+        | ServerFrame::RateLimit { reply_to, .. } => {
+            let (kind, payload) = payload(frame, stamp.now);
+            enveloped(kind, reply_to.as_deref(), &payload, stamp)
+        }
+        ServerFrame::ReplayComplete { .. } | ServerFrame::Reconnect { .. } => {
+            let (kind, payload) = payload(frame, stamp.now);
+            enveloped(kind, None, &payload, stamp)
+        }
+    }
+}
+
+fn begin(kind: &str, capacity: usize, stamp: FrameStamp) -> String {
+    let mut out = String::with_capacity(capacity);
+    out.push_str(r#"{"type":""#);
+    out.push_str(kind);
+    out.push_str(r#"","id":""#);
+    stamp.write_id(&mut out);
+    put(&mut out, format_args!(r#"","timestamp":"{}""#, stamp.now));
+    out
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "strings take everything");
+}
+
+fn enveloped(kind: &str, reply_to: Option<&str>, payload: &Value, stamp: FrameStamp) -> String {
+    let mut out = begin(kind, 512, stamp);
+    if let Some(id) = reply_to {
+        put(&mut out, format_args!(r#","replyTo":{}"#, Value::from(id)));
+    }
+    put(&mut out, format_args!(r#","payload":{payload}}}"#));
+    out
+}
+
+/// The one frame that is sent by the million: written by hand, its data as the backend sent it.
+/// Ids, types and lanes hold nothing that JSON would escape.
+fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp) -> String {
+    let mut out = begin("event", 512 + entry.data.len(), stamp);
+    // The store took it as JSON, so it is UTF-8; what is not would be shown as such.
+    let data = String::from_utf8_lossy(&entry.data);
+    put(&mut out, format_args!(r#","payload":{{"eventId":"{}","eventType":"{}","data":"#, entry.id, entry.event_type));
+    out.push_str(if data.is_empty() { "{}" } else { &data });
+    out.push_str(r#","requiresAck":true"#);
+    if let Some(channel) = &entry.channel {
+        put(&mut out, format_args!(r#","channelId":"{channel}""#));
+    }
+    let position = entry.position;
+    put(
+        &mut out,
+        format_args!(
+            r#","log":"mailbox","sequence":{},"epoch":"{}","lane":"{}","attempt":{},"redelivered":{redelivered},"sentAt":"{}"}}}}"#,
+            position.sequence,
+            position.epoch,
+            position.lane.name(),
+            entry.attempt,
+            stamp.now,
+        ),
+    );
+    out
+}
+
+fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp) -> String {
+    let data = gap_fields(gap);
+    if !as_event {
+        return enveloped("gap", None, &data, stamp);
+    }
+    let event = json!({
+        "eventId": MessageId::of_gap(gap.position).as_str(),
+        "eventType": "system.gap",
+        "data": data,
+        "requiresAck": true,
+        "log": "mailbox",
+    });
+    enveloped("event", None, &event, stamp)
+}
+
+fn gap_fields(gap: &Gap) -> Value {
+    let mut fields = Map::new();
+    fields.insert("eventId".into(), MessageId::of_gap(gap.position).as_str().into());
+    fields.insert("log".into(), "mailbox".into());
+    let reason = match gap.left {
+        Some(GapRange { reason, lane, from, to, epoch }) => {
+            fields.insert("epoch".into(), epoch.to_string().into());
+            fields.insert("lane".into(), lane.name().into());
+            fields.insert("from".into(), from.into());
+            fields.insert("to".into(), to.into());
+            match reason {
+                ExitReason::Expired => "expired",
+                ExitReason::Dead => "dead",
+                ExitReason::Overflowed => "overflowed",
+                ExitReason::Purged => "purged",
+            }
+        }
+        None => "trimmed",
+    };
+    fields.insert("reason".into(), reason.into());
+    fields.insert("count".into(), gap.count.into());
+    Value::Object(fields)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lanes(numbers: &PerLane<u64>) -> Value {
+    numbers.iter().map(|(lane, number)| (lane.name().to_owned(), Value::from(*number))).collect()
+}
+
+fn names(patterns: &[Pattern]) -> Vec<&str> {
+    patterns.iter().map(Pattern::as_str).collect()
+}
+
+/// Type and payload of every frame that answers or informs.
+fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
+    match frame {
+        ServerFrame::AuthSuccess { session, scopes, heartbeat_interval, epoch, verdict, window, lost, .. } => {
+            let mut payload = json!({
+                "sessionId": session.as_str(),
+                "scopes": scopes,
+                "serverTime": now.to_string(),
+                "heartbeatIntervalMs": millis(*heartbeat_interval),
+                "resumed": *verdict == ResumeVerdict::Resumed,
+                "limits": {"maxInFlight": window.entries, "maxInFlightBytes": window.bytes},
+            });
+            let mut add = |name: &str, value: Value| payload[name] = value;
+            if let Some(epoch) = epoch {
+                add("epoch", epoch.to_string().into());
+            }
+            match verdict {
+                ResumeVerdict::Fresh | ResumeVerdict::Resumed => {}
+                ResumeVerdict::StoreRestarted => add("reason", "store_restarted".into()),
+                ResumeVerdict::PossiblyLost => add("reason", "possibly_lost".into()),
+            }
+            if let Some(lost) = lost {
+                let epoch = lost.epoch.map(|epoch| epoch.to_string());
+                add("gap", json!({"reason": "possibly_lost", "epoch": epoch, "positions": lanes(&lost.seen)}));
+            }
+            ("auth_success", payload)
+        }
+        ServerFrame::AuthError { rejection, message, .. } => {
+            ("auth_error", json!({"code": rejection.name(), "message": message}))
+        }
+        ServerFrame::HeartbeatAck { next, heads, .. } => {
+            let mut payload = json!({"serverTime": now.to_string(), "nextHeartbeat": now.after(*next).to_string()});
+            if let Some(heads) = heads {
+                payload["heads"] = lanes(heads);
+                payload["asOf"] = now.to_string().into();
+            }
+            ("heartbeat_ack", payload)
+        }
+        ServerFrame::ReplayComplete { epoch, heads } => {
+            ("replay_complete", json!({"log": "mailbox", "epoch": epoch.to_string(), "heads": lanes(heads)}))
+        }
+        ServerFrame::Subscribed { patterns, excluded, channels, .. } => {
+            let channels: Vec<&str> = channels.iter().map(|channel| channel.as_str()).collect();
+            let payload =
+                json!({"eventTypes": names(patterns), "excluded": names(excluded), "channelIds": channels});
+            ("subscribed", payload)
+        }
+        ServerFrame::Error { code, message, field, .. } => {
+            let mut payload = json!({"code": code.name(), "message": message});
+            if let Some(field) = field {
+                payload["details"] = json!({"field": field, "error": message});
+            }
+            ("error", payload)
+        }
+        ServerFrame::RateLimit { action, retry_after, current, most, .. } => {
+            let seconds = retry_after.as_secs_f64().ceil();
+            let payload =
+                json!({"action": action, "retryAfter": seconds, "currentRate": current, "maxRate": most});
+            ("rate_limit", payload)
+        }
+        ServerFrame::Reconnect { reason, delay } => {
+            ("reconnect", json!({"reason": reason, "delay": millis(*delay)}))
+        }
+        ServerFrame::Event(_) | ServerFrame::Gap { .. } => unreachable!("encoded by functions of their own"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use waystation_domain::{Entry, Epoch, Lane, Position};
+
+    use super::*;
+    use crate::frame::ErrorCode;
+
+    fn stamp() -> FrameStamp {
+        FrameStamp { connection: 0x0123_4567_89ab_cdef, number: 5, now: Timestamp::from_millis(42) }
+    }
+
+    #[test]
+    fn an_event_carries_the_bytes_of_the_backend() {
+        let position = Position { epoch: Epoch::from_raw(1), lane: Lane::High, sequence: 9 };
+        let entry = Entry {
+            position,
+            id: MessageId::composed(position),
+            event_type: "message.received".parse().unwrap(),
+            channel: Some("c1".parse().unwrap()),
+            data: Bytes::from_static(br#"{ "odd" : 1.50 }"#),
+            attempt: 2,
+        };
+        let text = encode(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
+        assert!(text.contains(r#""data":{ "odd" : 1.50 },"#));
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(frame["id"], "01234567-89ab-8cde-8000-000000000005");
+        let payload = &frame["payload"];
+        assert_eq!(payload["eventId"], "0000000000000001.h.9");
+        assert_eq!(payload["lane"], "high");
+        assert_eq!(payload["sequence"], 9);
+        assert_eq!(payload["attempt"], 2);
+        assert_eq!(payload["redelivered"], true);
+        assert_eq!(payload["channelId"], "c1");
+        assert_eq!(payload["sentAt"], "1970-01-01T00:00:00.042Z");
+    }
+
+    #[test]
+    fn replies_name_the_frame_they_answer() {
+        let frame = ServerFrame::Error {
+            reply_to: Some("a\"b".into()),
+            code: ErrorCode::InvalidMessage,
+            message: "no".into(),
+            field: Some("payload.x".into()),
+        };
+        let frame: Value = serde_json::from_str(&encode(&frame, stamp())).unwrap();
+        assert_eq!(frame["replyTo"], "a\"b");
+        assert_eq!(frame["payload"]["details"]["field"], "payload.x");
+    }
+
+    #[test]
+    fn plain_clients_get_gaps_as_events() {
+        let left = GapRange {
+            reason: ExitReason::Expired,
+            lane: Lane::Low,
+            from: 3,
+            to: 5,
+            epoch: Epoch::from_raw(1),
+        };
+        let gap = Gap { position: 7, left: Some(left), count: 3 };
+        let read = |as_event| -> Value {
+            serde_json::from_str(&encode(&ServerFrame::Gap { gap, as_event }, stamp())).unwrap()
+        };
+        assert_eq!(read(false)["type"], "gap");
+        assert_eq!(read(false)["payload"]["eventId"], "gap.7");
+        assert_eq!(read(true)["payload"]["eventType"], "system.gap");
+        assert_eq!(read(true)["payload"]["data"]["from"], 3);
+        let trimmed = Gap { left: None, ..gap };
+        let frame: Value =
+            serde_json::from_str(&encode(&ServerFrame::Gap { gap: trimmed, as_event: false }, stamp())).unwrap();
+        assert_eq!(frame["payload"]["reason"], "trimmed");
+    }
+
+
+}

@@ -1,0 +1,318 @@
+//! A daemon's session after its login.
+//!
+//! The session decides; its owner performs. It holds no payload: what is not delivered stays in the log.
+
+mod clock;
+mod deliver;
+mod frames;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod types;
+mod window;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use waystation_domain::{Activation, Entry, Epoch, Heads, Lane, PerLane, ResumeVerdict, ScopeSet, Subscriptions};
+
+use crate::close::CloseCode;
+use crate::frame::ServerFrame;
+use crate::rate::RateLimit;
+use clock::RedeliveryClock;
+use settle::Settling;
+pub use types::{
+    CallFailed, ClientProfile, Command, CompareAnswer, Ending, Hint, Opening, Push, ReadRequest, ReadResult,
+    SessionConfig, SettleAnswer, SettleRequest,
+};
+use window::InFlight;
+
+/// Early pushes that are kept, and for how long, until the ones before them come (delivery, rule 3).
+const EARLY: usize = 64;
+const EARLY_FOR: Duration = Duration::from_millis(5);
+/// Commands that may wait for the socket before frames and reads wait too.
+const COMMANDS: usize = 256;
+
+/// What one connection does next.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    profile: ClientProfile,
+    /// 0: standby, another session holds the mailbox.
+    fence: u64,
+    epoch: Option<Epoch>,
+    lanes: PerLane<LaneState>,
+    exits: ExitsState,
+    /// Pushed before the ones in front of them.
+    early: BTreeMap<(Lane, u64), Entry>,
+    early_until: Option<Instant>,
+    in_flight: InFlight,
+    clock: RedeliveryClock,
+    settling: Settling,
+    /// The read that is under way.
+    reading: Option<ReadRequest>,
+    next_read_id: u64,
+    /// A read whose outcome is unknown: it is repeated as it was.
+    repeat: Option<ReadRequest>,
+    /// The last read found nothing that fits; another one waits for an ack or a hint.
+    blocked: bool,
+    /// When a nacked entry falls due.
+    due_at: Option<Instant>,
+    /// One has fallen due and has not been read.
+    due: bool,
+    /// Nothing is asked of the store before.
+    retry_at: Option<Instant>,
+    /// Heads of the activation, until all up to there has been sent.
+    replay: Option<PerLane<u64>>,
+    /// A frame of the client that waits for its answer from the store; later ones wait behind it.
+    busy: Option<Busy>,
+    comparing: bool,
+    compare_at: Instant,
+    last_frame: Instant,
+    last_heartbeat: Option<Instant>,
+    subscriptions: Subscriptions,
+    strikes: u8,
+    messages: RateLimit,
+    refusals: RateLimit,
+    draining: bool,
+    closed: bool,
+    commands: VecDeque<Command>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct LaneState {
+    /// Last sequence sent, or that is known to have left.
+    sent: u64,
+    /// Sequences at or below may have been delivered before this activation.
+    mark: u64,
+    /// Last sequence that the log is known to have.
+    head: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ExitsState {
+    told: u64,
+    head: u64,
+}
+
+#[derive(Debug)]
+enum Busy {
+    Heartbeat { reply_to: Option<String> },
+    Subscribe { reply_to: Option<String>, wanted: Subscriptions },
+}
+
+impl Session {
+    /// A session that the store has opened. The first command is `auth_success`.
+    pub fn new(config: SessionConfig, profile: ClientProfile, opening: Opening, scopes: ScopeSet, now: Instant) -> Self {
+        let most = if profile.announces_client { config.messages_announced } else { config.messages };
+        let mut session = Session {
+            fence: 0,
+            epoch: None,
+            lanes: PerLane::default(),
+            exits: ExitsState::default(),
+            early: BTreeMap::new(),
+            early_until: None,
+            in_flight: InFlight::new(profile.window),
+            clock: RedeliveryClock::default(),
+            settling: Settling::default(),
+            reading: None,
+            next_read_id: 0,
+            repeat: None,
+            blocked: false,
+            due_at: None,
+            due: false,
+            retry_at: None,
+            replay: None,
+            busy: None,
+            comparing: false,
+            compare_at: now + config.compare_every,
+            last_frame: now,
+            last_heartbeat: None,
+            subscriptions: opening.subscriptions.clone(),
+            strikes: 0,
+            messages: RateLimit::new(most, config.messages_period),
+            refusals: RateLimit::new(config.refusals, config.messages_period),
+            draining: false,
+            closed: false,
+            commands: VecDeque::new(),
+            config,
+            profile,
+        };
+        session.welcome(&opening, scopes);
+        session.reopened(opening, now);
+        session
+    }
+
+    /// The store has opened the session again on the same socket.
+    pub fn handle_reopened(&mut self, opened: Result<Opening, CallFailed>, now: Instant) {
+        match opened {
+            Ok(opening) => self.reopened(opening, now),
+            Err(CallFailed::Unavailable | CallFailed::SessionUnknown) => {
+                self.close(CloseCode::Overloaded);
+            }
+            Err(CallFailed::NotHolder) => {}
+        }
+        self.step(now);
+    }
+
+    fn reopened(&mut self, opening: Opening, now: Instant) {
+        self.subscriptions = opening.subscriptions;
+        match opening.activation {
+            Some(activation) => self.activate(&activation, now),
+            None => self.stand_by(),
+        }
+        self.step(now);
+    }
+
+    fn welcome(&mut self, opening: &Opening, scopes: ScopeSet) {
+        let lost = (opening.verdict == ResumeVerdict::PossiblyLost).then_some(self.profile.resume);
+        let reply_to = self.profile.auth_frame.take();
+        self.send(ServerFrame::AuthSuccess {
+            reply_to,
+            session: self.profile.session.clone(),
+            scopes: scopes.to_strings(),
+            heartbeat_interval: self.config.heartbeat,
+            epoch: opening.activation.as_ref().map(|activation| activation.epoch),
+            verdict: opening.verdict,
+            window: self.profile.window,
+            lost: lost.flatten().map(|seen| crate::LossNotice { seen: seen.positions, epoch: seen.epoch }),
+        });
+    }
+
+    /// Begins to serve the mailbox: everything resident is read from the beginning.
+    fn activate(&mut self, activation: &Activation, now: Instant) {
+        self.stand_by();
+        self.fence = activation.fence;
+        self.epoch = Some(activation.epoch);
+        self.lanes = PerLane::from_fn(|lane| LaneState { sent: 0, mark: activation.marks[lane], head: 0 });
+        self.exits = ExitsState { told: activation.gap_mark, head: 0 };
+        self.replay = Some(activation.heads.lanes);
+        self.note_heads(&activation.heads, now);
+    }
+
+    /// Serves nothing until the store activates this session.
+    fn stand_by(&mut self) {
+        self.fence = 0;
+        self.early.clear();
+        self.early_until = None;
+        self.in_flight = InFlight::new(self.profile.window);
+        self.clock = RedeliveryClock::default();
+        self.settling.forget_fenced();
+        self.reading = None;
+        self.repeat = None;
+        self.blocked = false;
+        self.due_at = None;
+        self.due = false;
+        self.replay = None;
+    }
+
+    fn note_heads(&mut self, heads: &Heads, now: Instant) {
+        for (lane, state) in self.lanes.iter_mut() {
+            state.head = state.head.max(heads.lanes[lane]);
+        }
+        self.exits.head = self.exits.head.max(heads.exits);
+        self.due_at = heads.next_due.map(|wait| now + wait);
+    }
+
+    /// Takes a hint from a router.
+    pub fn handle_push(&mut self, push: Push, now: Instant) {
+        match push.hint {
+            Hint::Terminated(ending) => self.end(ending),
+            Hint::Activated(activation) if activation.fence > self.fence => self.activate(&activation, now),
+            Hint::Activated(_) => {}
+            // The activation itself was lost: ask the store.
+            Hint::Entry(_) | Hint::Heads(_) if push.fence > self.fence => self.compare_at = now,
+            Hint::Entry(_) | Hint::Heads(_) if push.fence < self.fence || self.fence == 0 => {}
+            Hint::Entry(entry) => self.take_pushed(entry, now),
+            Hint::Heads(heads) => {
+                self.blocked = false;
+                self.note_heads(&heads, now);
+            }
+        }
+        self.step(now);
+    }
+
+    /// A hint may have been lost: asks the store.
+    pub fn handle_possible_loss(&mut self, now: Instant) {
+        self.compare_at = now;
+        self.step(now);
+    }
+
+    /// The socket was told to come back elsewhere after `delay`: nothing new is delivered.
+    pub fn drain(&mut self, delay: Duration) {
+        if !self.draining && !self.closed {
+            self.draining = true;
+            self.send(ServerFrame::Reconnect { reason: "gateway is restarting", delay });
+        }
+    }
+
+    /// Whether the client was told to come back elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Ends the session.
+    pub fn end(&mut self, ending: Ending) {
+        self.close(ending.close_code());
+    }
+
+    /// Whether a frame of the client can be taken now. While not, the socket is not read.
+    pub fn wants_input(&self) -> bool {
+        self.busy.is_none() && self.commands.len() < COMMANDS
+    }
+
+    /// What to do next.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] must be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let silence = self.last_frame + self.config.heartbeat * self.config.missed;
+        // While a retry is awaited nothing else is asked of the store.
+        let ask = self.retry_at.or_else(|| (!self.comparing).then_some(self.compare_at));
+        let times = [Some(silence), ask, self.due_at, self.early_until, self.clock.fires_at()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Does what time demands.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.last_frame + self.config.heartbeat * self.config.missed {
+            return self.close(CloseCode::HeartbeatTimeout);
+        }
+        self.retry_at.take_if(|at| *at <= now);
+        self.due |= self.due_at.take_if(|at| *at <= now).is_some();
+        if self.early_until.is_some_and(|until| until <= now) {
+            self.give_up_early();
+        }
+        if self.clock.fires_at().is_some_and(|at| at <= now) {
+            self.charge_oldest(now);
+        }
+        self.step(now);
+    }
+
+    /// Asks the store for whatever can be asked now.
+    fn step(&mut self, now: Instant) {
+        if self.closed || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        if !self.comparing && self.compare_at <= now {
+            self.compare(None, None, now);
+        }
+        self.settle_next();
+        self.read_next();
+    }
+
+    fn send(&mut self, frame: ServerFrame) {
+        if !self.closed {
+            self.commands.push_back(Command::Send(frame));
+        }
+    }
+
+    fn close(&mut self, code: CloseCode) {
+        if !self.closed {
+            self.closed = true;
+            self.commands.push_back(Command::Close(code));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What a mailbox's log is made of, as stores answer it and sessions deliver it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position};
+
+/// How far a mailbox has grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Heads {
+    /// Last sequence of each lane.
+    pub lanes: PerLane<u64>,
+    /// Last position of the exits log.
+    pub exits: u64,
+    /// Until the next nacked entry is due.
+    pub next_due: Option<Duration>,
+}
+
+/// What a session must know to serve the mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Activation {
+    /// Counts activations of the mailbox.
+    pub fence: u64,
+    /// Current epoch.
+    pub epoch: Epoch,
+    /// Entries at or below may have been delivered before.
+    pub marks: PerLane<u64>,
+    /// What there is.
+    pub heads: Heads,
+    /// Gaps up to here have been acknowledged.
+    pub gap_mark: u64,
+}
+
+/// One resident entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Where it stands.
+    pub position: Position,
+    /// The caller's or the composed one.
+    pub id: MessageId,
+    /// What it is.
+    pub event_type: EventType,
+    /// Shown to the daemon.
+    pub channel: Option<ChannelId>,
+    /// A JSON object as the caller sent it. Serialization is for digests of answers and leaves it out.
+    #[serde(skip)]
+    pub data: Bytes,
+    /// From 1.
+    pub attempt: u32,
+}
+
+/// How an entry left other than by an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitReason {
+    /// Its time to live ended.
+    Expired,
+    /// Attempts used up, or rejected.
+    Dead,
+    /// Made room for a newer one.
+    Overflowed,
+    /// Removed by an operator.
+    Purged,
+}
+
+/// Consecutive sequences that left a lane for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Position in the exits log of its last exit.
+    pub position: u64,
+    /// `None`: the exits themselves were trimmed; lane and sequences are not known.
+    pub left: Option<GapRange>,
+    /// How many entries.
+    pub count: u64,
+}
+
+/// Which sequences a gap covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GapRange {
+    /// Why they left.
+    pub reason: ExitReason,
+    /// The lane.
+    pub lane: Lane,
+    /// First sequence.
+    pub from: u64,
+    /// Last sequence.
+    pub to: u64,
+    /// Owns the first sequence.
+    pub epoch: Epoch,
+}
+
+/// Consecutive sequences of one lane and epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AckRange {
+    /// As sent.
+    pub epoch: Epoch,
+    /// Lane.
+    pub lane: Lane,
+    /// First.
+    pub from: u64,
+    /// Last.
+    pub to: u64,
+}
+
+/// An attempt that ended without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Which entry.
+    pub position: Position,
+    /// The attempt that ends; another one makes this a no-op.
+    pub attempt: u32,
+}
+
+/// What a client remembers of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumePoint {
+    /// `None`: a text that never was an epoch.
+    pub epoch: Option<Epoch>,
+    /// Last sequence seen of each lane.
+    pub positions: PerLane<u64>,
+}
+
+/// How the store judges what a client remembers (delivery, rule 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ResumeVerdict {
+    /// Nothing was remembered.
+    Fresh,
+    /// The log goes on where the client stopped.
+    Resumed,
+    /// Another epoch, but nothing that the client saw is missing.
+    StoreRestarted,
+    /// The client saw what the store does not have.
+    PossiblyLost,
+}
+
+/// What a daemon says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportedStatus {
+    /// Working.
+    Active,
+    /// Waiting for work.
+    Idle,
+    /// Cannot take more.
+    Busy,
+    /// Wants nothing for now: not eligible to be active.
+    Paused,
+    /// In trouble.
+    Error,
+}
+
+impl ReportedStatus {
+    const ALL: [ReportedStatus; 5] = [
+        ReportedStatus::Active,
+        ReportedStatus::Idle,
+        ReportedStatus::Busy,
+        ReportedStatus::Paused,
+        ReportedStatus::Error,
+    ];
+
+    /// The word in the protocols.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReportedStatus::Active => "active",
+            ReportedStatus::Idle => "idle",
+            ReportedStatus::Busy => "busy",
+            ReportedStatus::Paused => "paused",
+            ReportedStatus::Error => "error",
+        }
+    }
+
+    /// The status of a word.
+    pub fn from_name(name: &str) -> Option<ReportedStatus> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// How much a session takes unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Entries.
+    pub entries: u32,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
+impl Window {
+    /// Critical entries may exceed the window by so many.
+    pub const CRITICAL_EXTRA: u32 = 16;
+
+    /// A window within the limits: 1 to 1,000 entries, 64 KiB to 16 MiB.
+    pub fn within_limits(entries: u32, bytes: u64) -> Window {
+        Window { entries: entries.clamp(1, 1_000), bytes: bytes.clamp(64 << 10, 16 << 20) }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { entries: 256, bytes: 1 << 20 }
+    }
+}
