@@ -168,6 +168,9 @@ pub struct RevokeTokenRequest {
     /// For the log.
     #[prost(string, tag = "7")]
     pub reason: ::prost::alloc::string::String,
+    /// Whose orchestrator. Empty: the token's organization.
+    #[prost(string, tag = "8")]
+    pub orchestrator_organization_id: ::prost::alloc::string::String,
     /// Which.
     #[prost(oneof = "revoke_token_request::Target", tags = "1, 2, 3, 4, 5, 6")]
     pub target: ::core::option::Option<revoke_token_request::Target>,

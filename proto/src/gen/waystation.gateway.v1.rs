@@ -8,6 +8,9 @@ pub struct DeliverRequest {
     /// Empty: a ping, sent each 2 s.
     #[prost(message, repeated, tag = "2")]
     pub pushes: ::prost::alloc::vec::Vec<Push>,
+    /// Pushes were dropped because the queue was full: every session compares its heads with the store.
+    #[prost(bool, tag = "3")]
+    pub dropped: bool,
 }
 /// From the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

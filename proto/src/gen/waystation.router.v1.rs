@@ -1319,6 +1319,9 @@ pub struct ReadMailboxRequest {
     /// Nothing is in flight: the first entry fits in any case.
     #[prost(bool, tag = "8")]
     pub window_empty: bool,
+    /// Room in the window for critical entries, the extra 16 included.
+    #[prost(uint32, tag = "9")]
+    pub max_critical: u32,
 }
 /// A piece of the log.
 #[derive(Clone, PartialEq, ::prost::Message)]

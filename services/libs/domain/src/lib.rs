@@ -9,6 +9,7 @@ mod lane;
 mod log;
 mod message_id;
 mod position;
+mod revocation;
 mod scope;
 mod subscription;
 mod time;
@@ -26,6 +27,7 @@ pub use log::{
 };
 pub use message_id::{MessageId, MessageIdError};
 pub use position::{Epoch, ParseEpochError, Position};
+pub use revocation::{Revocation, Revoked};
 pub use scope::{Scope, ScopeSet};
 pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
 pub use time::Timestamp;

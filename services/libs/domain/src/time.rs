@@ -11,7 +11,7 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
-    pub fn from_millis(millis: u64) -> Timestamp {
+    pub const fn from_millis(millis: u64) -> Timestamp {
         Timestamp(millis)
     }
 

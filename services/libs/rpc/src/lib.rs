@@ -1,1 +1,19 @@
+//! gRPC as Waystation speaks it: errors, identities, policy, servers and clients.
+//!
+//! **Invariants:** a `Status` is made only here, from a [`Fault`]. No method can be called that the
+//! policy table does not name.
 
+mod client;
+pub mod convert;
+mod fault;
+mod identity;
+mod keeper;
+mod policy;
+mod server;
+
+pub use client::{Authorized, Bearer, ServiceLogin, channel};
+pub use fault::{Fault, reason_of, retry_after_of};
+pub use identity::{Caller, Gate};
+pub use keeper::KeyKeeper;
+pub use policy::{Access, access_to, methods};
+pub use server::{GrpcServer, Services};

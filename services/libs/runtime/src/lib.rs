@@ -1,1 +1,29 @@
+//! What every process of Waystation shares: its clock, its life from start to stop, its admin page.
 
+mod admin;
+mod clock;
+mod entropy;
+mod lifecycle;
+
+pub use admin::{Admin, Readiness};
+pub use clock::Clock;
+pub use entropy::Entropy;
+pub use lifecycle::{Lifecycle, Stopped};
+
+/// What a service is given to run with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Reads time.
+    pub clock: Clock,
+    /// Makes ids and keys.
+    pub entropy: Entropy,
+    /// Owns tasks and tells when to stop.
+    pub lifecycle: Lifecycle,
+}
+
+impl Context {
+    /// The clock and randomness of this host.
+    pub fn of_host() -> Context {
+        Context { clock: Clock::of_host(), entropy: Entropy::of_host(), lifecycle: Lifecycle::default() }
+    }
+}

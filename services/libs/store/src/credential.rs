@@ -4,7 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, ScopeSet, Timestamp, TokenId};
+use waystation_domain::{ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, ScopeSet, Timestamp};
+pub use waystation_domain::{Revocation, Revoked};
 
 use crate::Unavailable;
 use crate::mailbox::Now;
@@ -105,32 +106,6 @@ pub enum Rotation {
     Revoked,
     /// No such login.
     Unknown,
-}
-
-/// What a revocation names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Revoked {
-    /// One access token.
-    Token(TokenId),
-    /// A login.
-    Login(LoginId),
-    /// A key and its logins.
-    ApiKey(ApiKeyId),
-    /// All logins until now.
-    Orchestrator(OrchestratorId),
-    /// All logins until now.
-    Organization,
-}
-
-/// Tokens issued at or before a moment are not valid any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// Tenant of what is named.
-    pub organization: OrganizationId,
-    /// What.
-    pub revoked: Revoked,
-    /// Until when.
-    pub at: Timestamp,
 }
 
 /// A private key.

@@ -1,1 +1,34 @@
+//! What a running service tells about itself: logs and metrics.
+//!
+//! **Invariant:** no payload, no secret and no id of a tenant becomes a label.
 
+pub mod metrics;
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How log lines are written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON, one object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Begins to log. `RUST_LOG` selects, `info` by default. A second call has no effect.
+pub fn init_logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let begun = match format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal()).compact()).try_init(),
+    };
+    if begun.is_err() {
+        tracing::debug!("logs were begun before");
+    }
+}

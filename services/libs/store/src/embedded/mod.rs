@@ -133,6 +133,9 @@ impl MailboxStore for Embedded {
         let never = PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None };
         self.look(now, |state, now| state.mailbox(key).map_or(never, |m| m.presence(liveness, now)))
     }
+    async fn totals(&self) -> Result<Totals, Unavailable> {
+        self.look(None, |state, _| state.totals())
+    }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.look(None, |state, _| state.locate(session))
     }

@@ -8,7 +8,7 @@ use waystation_domain::{Epoch, IncarnationId, SessionId, Timestamp};
 
 use super::credentials::Credentials;
 use super::mailbox::Mailbox;
-use crate::mailbox::{IncarnationInfo, Liveness, MailboxKey, RenewIncarnation, Renewed, SessionView, Sweep, Swept};
+use crate::mailbox::{IncarnationInfo, Liveness, MailboxKey, RenewIncarnation, Renewed, SessionView, Sweep, Swept, Totals};
 
 /// Changed only by operations, so that the journal can repeat them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -185,6 +185,15 @@ impl State {
             let State { sessions, mailboxes, .. } = self;
             sessions.retain(|session, key| mailboxes.get(key).is_some_and(|mailbox| mailbox.has_session(session)));
         }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let each = self.mailboxes.values().map(|mailbox| mailbox.totals());
+        each.fold(Totals::default(), |sum, one| Totals {
+            mailboxes: sum.mailboxes + one.mailboxes,
+            resident: sum.resident + one.resident,
+            conservation_delta: sum.conservation_delta + one.conservation_delta,
+        })
     }
 
     pub(super) fn locate(&self, session: &SessionId) -> Option<(MailboxKey, SessionView)> {

@@ -17,7 +17,7 @@ pub use session::{
     Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe, Sweep, Swept,
 };
 pub use settle::{Nack, Purge, Reject, Settle, Settled, Settlement};
-pub use view::{Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView};
+pub use view::{Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals};
 // The words of the log are the domain's; whoever uses this trait needs them with it.
 pub use waystation_domain::{
     AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,
@@ -92,6 +92,9 @@ pub trait MailboxStore: Send + Sync {
 
     /// Whether the orchestrator can be reached.
     async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable>;
+
+    /// All mailboxes in numbers.
+    async fn totals(&self) -> Result<Totals, Unavailable>;
 
     /// Finds a live session by its id alone.
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable>;

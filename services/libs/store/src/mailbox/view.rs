@@ -82,6 +82,17 @@ impl MailboxView {
     }
 }
 
+/// All mailboxes in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Mailboxes that were ever used.
+    pub mailboxes: u64,
+    /// Entries that wait or are in flight.
+    pub resident: u64,
+    /// Sum of the conservation deltas without their signs: 0, always (R19).
+    pub conservation_delta: u64,
+}
+
 /// One lane in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneView {

@@ -4,7 +4,7 @@ use waystation_domain::{MessageId, Position, Timestamp};
 
 use super::Mailbox;
 use crate::limits;
-use crate::mailbox::{LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView};
+use crate::mailbox::{Counters, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals};
 
 impl Mailbox {
     pub(in crate::embedded) fn view(&self) -> MailboxView {
@@ -17,6 +17,14 @@ impl Mailbox {
             counters: self.counters,
             holder: self.sessions.holder().map(|holder| holder.session.clone()),
         }
+    }
+
+    pub(in crate::embedded) fn totals(&self) -> Totals {
+        let Counters { acknowledged, expired, dead, overflowed, purged } = self.counters;
+        let resident: u64 = self.lanes.iter().map(|(_, lane)| lane.entries.len() as u64).sum();
+        let accepted: u64 = self.lanes.iter().map(|(_, lane)| lane.head).sum();
+        let accounted = acknowledged + expired + dead + overflowed + purged + resident;
+        Totals { mailboxes: 1, resident, conservation_delta: accepted.abs_diff(accounted) }
     }
 
     pub(in crate::embedded) fn message(&self, id: &MessageId) -> MessageView {

@@ -1,0 +1,140 @@
+//! What went wrong, in the words that callers rely on.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use waystation_proto::common::v1::ErrorReason;
+
+/// `domain` of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "waystation";
+
+/// An error on its way to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    reason: ErrorReason,
+    message: String,
+    field: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// An error of a reason; the message is for people.
+    pub fn new(reason: ErrorReason, message: impl Into<String>) -> Fault {
+        Fault { reason, message: message.into(), field: None, retry_after: None }
+    }
+
+    /// A field of the request cannot be taken.
+    pub fn field(field: &str, problem: impl Display) -> Fault {
+        Fault {
+            reason: ErrorReason::InvalidField,
+            message: format!("{field} {problem}"),
+            field: Some(field.to_owned()),
+            retry_after: None,
+        }
+    }
+
+    /// The store or a neighbour does not answer.
+    pub fn unavailable(cause: impl Display) -> Fault {
+        Fault::new(ErrorReason::Unavailable, cause.to_string()).retry(Duration::from_secs(1))
+    }
+
+    /// Something is not there, or not for this caller.
+    pub fn not_found(what: &str) -> Fault {
+        Fault::new(ErrorReason::NotFound, format!("{what} not found"))
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(self, after: Duration) -> Fault {
+        Fault { retry_after: Some(after), ..self }
+    }
+
+    /// The field of an element of a batch.
+    #[must_use]
+    pub fn within(self, prefix: &str) -> Fault {
+        Fault { field: self.field.map(|field| format!("{prefix}.{field}")), ..self }
+    }
+
+    fn code(&self) -> Code {
+        match self.reason {
+            ErrorReason::InvalidField => Code::InvalidArgument,
+            ErrorReason::NotFound => Code::NotFound,
+            ErrorReason::MailboxFull | ErrorReason::MaxConnections | ErrorReason::Overloaded => Code::ResourceExhausted,
+            ErrorReason::MessageIdReused | ErrorReason::AlreadyExists => Code::AlreadyExists,
+            ErrorReason::OrchestratorOffline
+            | ErrorReason::DurabilityUnavailable
+            | ErrorReason::SessionUnknown
+            | ErrorReason::GatewayExpired => Code::FailedPrecondition,
+            ErrorReason::Unavailable => Code::Unavailable,
+            ErrorReason::Unauthenticated | ErrorReason::TokenExpired | ErrorReason::TokenRevoked => Code::Unauthenticated,
+            ErrorReason::PermissionDenied => Code::PermissionDenied,
+            ErrorReason::Fenced | ErrorReason::DuplicateIdentity => Code::Aborted,
+            ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        let name = self.reason.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Status {
+        let mut details = ErrorDetails::with_error_info(fault.name(), DOMAIN, []);
+        if let Some(field) = &fault.field {
+            details.add_bad_request_violation(field, &fault.message);
+        }
+        if let Some(after) = fault.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        Status::with_error_details(fault.code(), fault.message, details)
+    }
+}
+
+/// The error as an element of a batch carries it.
+impl From<Fault> for tonic_types::Status {
+    fn from(fault: Fault) -> tonic_types::Status {
+        use prost::Message as _;
+        let status = Status::from(fault);
+        tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        })
+    }
+}
+
+/// The reason that a status carries, if it is one of ours.
+pub fn reason_of(status: &Status) -> Option<ErrorReason> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
+}
+
+/// When the callee wants to be asked again.
+pub fn retry_after_of(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_field_and_delay() {
+        let fault = Fault::field("data", "must be a JSON object").retry(Duration::from_secs(2));
+        let status = Status::from(fault);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(reason_of(&status), Some(ErrorReason::InvalidField));
+        assert_eq!(retry_after_of(&status), Some(Duration::from_secs(2)));
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "data");
+    }
+
+    #[test]
+    fn an_element_of_a_batch_carries_the_same() {
+        let element = tonic_types::Status::from(Fault::not_found("orchestrator"));
+        assert_eq!((element.code, element.details.len()), (Code::NotFound as i32, 1));
+    }
+}

@@ -1,0 +1,129 @@
+//! Who calls: the bearer is judged once, before any handler runs.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{Request, Response, header};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+use waystation_domain::OrganizationId;
+use waystation_proto::common::v1::ErrorReason;
+use waystation_runtime::Clock;
+use waystation_token::{Claims, TokenError, Verifier};
+
+use crate::fault::Fault;
+use crate::policy::{Access, access_to};
+
+/// Lets through what the policy allows. A tower layer.
+#[derive(Clone)]
+pub struct Gate {
+    verifier: Verifier,
+    clock: Clock,
+}
+
+/// The verified caller of a method that is not public. An extension of the request.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Arc<Claims>);
+
+impl Caller {
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// If the method is public: then there is none.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Fault> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        caller.ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "a bearer token is needed"))
+    }
+
+    /// The organization that the caller means: the token's, unless it may name any.
+    ///
+    /// # Errors
+    /// If the id is malformed, or missing where the token names none; NOT_FOUND for another tenant's.
+    pub fn organization(&self, named: &str) -> Result<OrganizationId, Fault> {
+        let own = self.0.organization.as_ref();
+        if named.is_empty() {
+            return own.cloned().ok_or_else(|| Fault::field("organization_id", "must not be empty: the token names none"));
+        }
+        let named: OrganizationId = named.parse().map_err(|error| Fault::field("organization_id", error))?;
+        if own == Some(&named) || self.0.is_multi_organization() {
+            return Ok(named);
+        }
+        Err(Fault::not_found("organization"))
+    }
+}
+
+impl Gate {
+    /// Judges bearers with a verifier.
+    pub fn new(verifier: Verifier, clock: Clock) -> Gate {
+        Gate { verifier, clock }
+    }
+
+    fn judge<B>(&self, request: &mut Request<B>) -> Result<(), Fault> {
+        let access = access_to(request.uri().path())
+            .ok_or_else(|| Fault::new(ErrorReason::PermissionDenied, "no such method"))?;
+        if access == Access::Public {
+            return Ok(());
+        }
+        let claims = self.bearer(request)?;
+        if !access.allows(&claims) {
+            return Err(Fault::new(ErrorReason::PermissionDenied, "this token does not allow this method"));
+        }
+        request.extensions_mut().insert(Caller(claims));
+        Ok(())
+    }
+
+    fn bearer<B>(&self, request: &Request<B>) -> Result<Arc<Claims>, Fault> {
+        let refused = |message: &str| Fault::new(ErrorReason::Unauthenticated, message);
+        let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+        let value = values.next().ok_or_else(|| refused("a bearer token is needed"))?;
+        if values.next().is_some() {
+            return Err(refused("there is more than one authorization header"));
+        }
+        let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        let token = token.ok_or_else(|| refused("authorization must be `Bearer <token>`"))?;
+        self.verifier.verify(token, self.clock.now()).map_err(|error| {
+            let reason = match error {
+                TokenError::Invalid => ErrorReason::Unauthenticated,
+                TokenError::Expired => ErrorReason::TokenExpired,
+                TokenError::Revoked => ErrorReason::TokenRevoked,
+            };
+            Fault::new(reason, error.to_string())
+        })
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { gate: self.clone(), inner }
+    }
+}
+
+/// A service behind a [`Gate`].
+#[derive(Clone)]
+pub struct Gated<S> {
+    gate: Gate,
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Gated<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.gate.judge(&mut request) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(fault) => Either::Right(ready(Ok(Status::from(fault).into_http()))),
+        }
+    }
+}

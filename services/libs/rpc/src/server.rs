@@ -1,0 +1,110 @@
+//! A gRPC server: health, reflection, the gate, and limits.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower::Service;
+use waystation_proto::FILE_DESCRIPTOR_SET;
+use waystation_runtime::Lifecycle;
+
+use crate::identity::Gate;
+
+/// Streams that one connection may have open.
+const MAX_STREAMS: u32 = 1_024;
+/// Largest header block, in bytes; a bearer token has at most 4 KiB.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// Streams that a peer may reset before they were accepted.
+const MAX_PENDING_RESETS: usize = 20;
+/// Flow-control windows: one stream carries what many daemons send.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Services of a server, collected before it starts.
+pub struct Services {
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Services { routes: Routes::builder(), names: Vec::new() }
+    }
+}
+
+impl Services {
+    /// Adds one.
+    #[must_use]
+    pub fn with<S>(mut self, service: S) -> Services
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.routes.add_service(service);
+        self
+    }
+}
+
+/// A gRPC server of Waystation.
+pub struct GrpcServer {
+    /// Judges every call.
+    pub gate: Gate,
+    /// Whether callers may ask for the contract; it holds no secret, but need not be shown everywhere.
+    pub reflection: bool,
+}
+
+impl GrpcServer {
+    /// Serves until the process stops; calls that have begun are finished.
+    pub async fn serve(self, name: &'static str, listener: TcpListener, services: Services, lifecycle: &Lifecycle) {
+        let Services { mut routes, names } = services;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        for service in ["", "grpc.health.v1.Health"].into_iter().chain(names) {
+            health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+        }
+        routes.add_service(health_service);
+        if self.reflection {
+            add_reflection(&mut routes);
+        }
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let stop = lifecycle.clone();
+        let server = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .layer(self.gate)
+            .add_routes(routes.routes())
+            .serve_with_incoming_shutdown(incoming, async move { stop.stopping().await });
+        lifecycle.spawn_vital(name, server);
+    }
+}
+
+fn add_reflection(routes: &mut RoutesBuilder) {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // The descriptors are compiled in, and a test asks for them.
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            routes.add_service(v1);
+            routes.add_service(v1alpha);
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!("no reflection: {error}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! Gateways: which live, and a standing stream to each.
+
+mod stream;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use waystation_domain::IncarnationId;
+use waystation_proto::gateway::v1::push::Hint;
+use waystation_proto::gateway::v1::termination::Reason;
+use waystation_proto::gateway::v1::{Push, Termination};
+use waystation_rpc::convert::{activation_to, heads_to};
+use waystation_rpc::{Bearer, Fault};
+use waystation_runtime::Context;
+use waystation_store::MailboxStore;
+use waystation_store::mailbox::{
+    ActivationNotice, Displaced, DisplacedBecause, Heads, HolderRef, IncarnationInfo, Liveness,
+};
+
+use crate::metrics::Metrics;
+use stream::{Drops, Stream};
+
+/// Hints that wait for a gateway; what comes beyond is dropped, and the gateway is told to compare.
+const QUEUE: usize = 1_024;
+
+/// Pushes to gateways. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Gateways(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn MailboxStore>,
+    table: ArcSwap<Table>,
+    streams: Mutex<HashMap<IncarnationId, Outlet>>,
+    bearer: Bearer,
+    metrics: Metrics,
+    context: Context,
+}
+
+/// What the store lists.
+#[derive(Default)]
+struct Table {
+    liveness: Liveness,
+    addresses: HashMap<IncarnationId, String>,
+}
+
+/// Where hints for one gateway go in.
+#[derive(Clone)]
+struct Outlet {
+    queue: mpsc::Sender<Push>,
+    drops: Drops,
+}
+
+impl Gateways {
+    pub(crate) fn new(store: Arc<dyn MailboxStore>, bearer: Bearer, metrics: Metrics, context: &Context) -> Gateways {
+        Gateways(Arc::new(Inner {
+            store,
+            table: ArcSwap::default(),
+            streams: Mutex::default(),
+            bearer,
+            metrics,
+            context: context.clone(),
+        }))
+    }
+
+    /// Reads the store's table anew. Streams to gateways that are gone end.
+    pub(crate) async fn refresh(&self) -> Result<(), Fault> {
+        let listed = self.0.store.incarnations(None).await.map_err(Fault::unavailable)?;
+        let which = |wanted: fn(&IncarnationInfo) -> bool| {
+            listed.iter().filter(|info| wanted(info)).map(|info| info.incarnation.clone()).collect()
+        };
+        let liveness = Liveness { gone: which(|info| info.gone), draining: which(|info| info.draining) };
+        let live = listed.into_iter().filter(|info| !info.gone);
+        let addresses: HashMap<_, _> = live.map(|info| (info.incarnation, info.address)).collect();
+        let mut streams = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dropping its queue ends a stream.
+        streams.retain(|incarnation, _| addresses.contains_key(incarnation));
+        drop(streams);
+        self.0.table.store(Arc::new(Table { liveness, addresses }));
+        Ok(())
+    }
+
+    pub(crate) fn liveness(&self) -> Liveness {
+        self.0.table.load().liveness.clone()
+    }
+
+    /// The address of a live incarnation.
+    pub(crate) fn address(&self, incarnation: &IncarnationId) -> Option<String> {
+        self.0.table.load().addresses.get(incarnation).cloned()
+    }
+
+    /// Sends a hint to the session that holds a mailbox.
+    pub(crate) fn push(&self, holder: &HolderRef, hint: Hint) {
+        let push = Push { session_id: holder.session.to_string(), hint: Some(hint), fence: holder.fence };
+        self.send(&holder.incarnation, &holder.address, push);
+    }
+
+    pub(crate) fn push_heads(&self, holder: &HolderRef, heads: &Heads) {
+        self.push(holder, Hint::Heads(heads_to(heads)));
+    }
+
+    pub(crate) fn push_activation(&self, notice: &ActivationNotice) {
+        self.push(&notice.holder, Hint::Activation(activation_to(&notice.activation)));
+    }
+
+    /// Tells sessions that they are over.
+    pub(crate) fn push_displaced(&self, displaced: &[Displaced]) {
+        for Displaced { session, incarnation, address, because } in displaced {
+            let reason = match because {
+                DisplacedBecause::Superseded => Reason::Superseded,
+                DisplacedBecause::DuplicateIdentity => Reason::DuplicateIdentity,
+            };
+            let hint = Hint::Termination(Termination { reason: reason.into() });
+            let push = Push { session_id: session.to_string(), hint: Some(hint), fence: 0 };
+            self.send(incarnation, address, push);
+        }
+    }
+
+    fn send(&self, incarnation: &IncarnationId, address: &str, push: Push) {
+        let outlet = self.outlet(incarnation, address);
+        match outlet.queue.try_send(push) {
+            Ok(()) => drop(self.0.metrics.pushes.inc()),
+            Err(_) => {
+                self.0.metrics.dropped_pushes.inc();
+                outlet.drops.note();
+            }
+        }
+    }
+
+    /// The stream to an incarnation, opened if need be.
+    fn outlet(&self, incarnation: &IncarnationId, address: &str) -> Outlet {
+        let mut streams = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outlet) = streams.get(incarnation) {
+            return outlet.clone();
+        }
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let outlet = Outlet { queue, drops: Drops::default() };
+        let stream = Stream {
+            incarnation: incarnation.clone(),
+            address: address.to_owned(),
+            bearer: self.0.bearer.clone(),
+            drops: outlet.drops.clone(),
+            context: self.0.context.clone(),
+        };
+        self.0.context.lifecycle.spawn(stream.run(receiver));
+        streams.insert(incarnation.clone(), outlet.clone());
+        outlet
+    }
+}

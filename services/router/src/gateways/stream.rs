@@ -1,0 +1,175 @@
+//! The standing stream to one gateway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+use waystation_domain::IncarnationId;
+use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
+use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push};
+use waystation_rpc::{Bearer, channel};
+use waystation_runtime::Context;
+
+/// A stream that says nothing is pinged so often …
+const PING: Duration = Duration::from_secs(2);
+/// … and is broken after this silence.
+const SILENCE: Duration = Duration::from_secs(4);
+/// Pauses before dialling again: 1, 2, 4, 8, then 10 s, each with jitter.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Hints that go into one frame.
+const TOGETHER: usize = 256;
+
+/// Whether hints were dropped since the gateway was last told. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Drops(Arc<(AtomicBool, Notify)>);
+
+impl Drops {
+    pub(super) fn note(&self) {
+        if !self.0.0.swap(true, Ordering::AcqRel) {
+            self.0.1.notify_one();
+        }
+    }
+
+    async fn noted(&self) {
+        self.0.1.notified().await;
+    }
+
+    fn take(&self) -> bool {
+        self.0.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+pub(super) struct Stream {
+    pub(super) incarnation: IncarnationId,
+    pub(super) address: String,
+    pub(super) bearer: Bearer,
+    pub(super) drops: Drops,
+    pub(super) context: Context,
+}
+
+/// Why a stream ended.
+enum Ended {
+    /// Nobody sends to this gateway any more, or another process answers at its address.
+    ForGood,
+    /// It can be dialled again.
+    Broken(Status),
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Ended {
+        match status.code() {
+            Code::FailedPrecondition => Ended::ForGood,
+            _ => Ended::Broken(status),
+        }
+    }
+}
+
+impl Stream {
+    /// Runs until the gateway is gone from the table or the process stops.
+    pub(super) async fn run(self, mut hints: mpsc::Receiver<Push>) {
+        let lifecycle = self.context.lifecycle.clone();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let dialled = self.context.clock.instant();
+            let ended = tokio::select! {
+                ended = self.carry(&mut hints) => ended,
+                () = lifecycle.stopping() => return,
+            };
+            let Ended::Broken(status) = ended else { return };
+            tracing::warn!(gateway = %self.incarnation, "stream ended: {}", status.message());
+            if self.context.clock.instant() - dialled > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            let half = u64::try_from(pause.as_millis() / 2).unwrap_or(0);
+            let jitter = Duration::from_millis(self.context.entropy.below(half));
+            tokio::select! {
+                () = sleep(pause / 2 + jitter) => {}
+                () = lifecycle.stopping() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Dials, then carries hints until the stream breaks. Hints that wait meanwhile are not lost by that:
+    /// the gateway drops what it has sent already.
+    async fn carry(&self, hints: &mut mpsc::Receiver<Push>) -> Ended {
+        match self.dial().await {
+            Ok((frames, answers)) => self.forward(hints, frames, answers).await,
+            Err(status) => status.into(),
+        }
+    }
+
+    async fn dial(&self) -> Result<(mpsc::Sender<DeliverRequest>, Streaming<DeliverResponse>), Status> {
+        let (frames, receiver) = mpsc::channel(4);
+        let mut client = GatewayServiceClient::with_interceptor(channel(&self.address)?, self.bearer.clone());
+        // The first frame names the incarnation, so that a process that took over the address refuses.
+        frames.try_send(self.frame(Vec::new(), self.drops.take())).ok();
+        let dialled = timeout(SILENCE, client.deliver(ReceiverStream::new(receiver))).await;
+        let answers = dialled.map_err(|_| Status::unavailable("no answer"))??.into_inner();
+        Ok((frames, answers))
+    }
+
+    fn frame(&self, pushes: Vec<Push>, dropped: bool) -> DeliverRequest {
+        DeliverRequest { incarnation_id: self.incarnation.to_string(), pushes, dropped }
+    }
+
+    async fn forward(
+        &self,
+        hints: &mut mpsc::Receiver<Push>,
+        frames: mpsc::Sender<DeliverRequest>,
+        mut answers: Streaming<DeliverResponse>,
+    ) -> Ended {
+        let mut ping = interval(PING);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut together = Vec::new();
+        let mut silent_until = self.context.clock.instant() + SILENCE;
+        loop {
+            let frame = tokio::select! {
+                // Reserving first leaves hints in their queue while the gateway does not read.
+                permit = frames.reserve() => match permit {
+                    Err(_) => return Ended::Broken(Status::unavailable("the gateway closed the stream")),
+                    Ok(permit) => {
+                        let found = tokio::select! {
+                            count = hints.recv_many(&mut together, TOGETHER) => Found::Hints(count),
+                            _ = ping.tick() => Found::Ping,
+                            () = self.drops.noted() => Found::Ping,
+                            answer = answers.message() => Found::Answer(answer),
+                            () = sleep_until(silent_until.into()) => Found::Silence,
+                        };
+                        match found {
+                            Found::Hints(0) => return Ended::ForGood,
+                            Found::Hints(_) | Found::Ping => {
+                                let pushes = std::mem::take(&mut together);
+                                permit.send(self.frame(pushes, self.drops.take()));
+                                continue;
+                            }
+                            other => other,
+                        }
+                    }
+                },
+                answer = answers.message() => Found::Answer(answer),
+                () = sleep_until(silent_until.into()) => Found::Silence,
+            };
+            match frame {
+                Found::Answer(Ok(Some(_))) => silent_until = self.context.clock.instant() + SILENCE,
+                Found::Answer(Ok(None)) => return Ended::Broken(Status::unavailable("the gateway ended the stream")),
+                Found::Answer(Err(status)) => return status.into(),
+                Found::Silence => return Ended::Broken(Status::unavailable("no answer to a ping")),
+                Found::Hints(_) | Found::Ping => {}
+            }
+        }
+    }
+}
+
+/// What a round of [`Stream::forward`] found.
+enum Found {
+    Hints(usize),
+    Ping,
+    Answer(Result<Option<DeliverResponse>, Status>),
+    Silence,
+}

@@ -1,0 +1,56 @@
+//! What router counts.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use waystation_store::mailbox::Totals;
+use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    routed: Family<RoutedLabels, Counter>,
+    pub(crate) acknowledged: Counter,
+    pub(crate) pushes: Counter,
+    pub(crate) dropped_pushes: Counter,
+    mailboxes: Gauge,
+    resident: Gauge,
+    conservation: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoutedLabels {
+    outcome: Outcome,
+}
+
+/// What became of a RouteMessage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Outcome {
+    Dispatched,
+    Queued,
+    Duplicate,
+    Refused,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics::default();
+        let mut add = |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
+        add("waystation_messages_acknowledged", "Messages acknowledged by daemons", &metrics.acknowledged);
+        add("waystation_pushes", "Hints sent to gateways", &metrics.pushes);
+        add("waystation_pushes_dropped", "Hints dropped because a queue was full", &metrics.dropped_pushes);
+        registry.register("waystation_messages_routed", "Messages by outcome", metrics.routed.clone());
+        let mut add = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
+        add("waystation_mailboxes", "Mailboxes that were ever used", &metrics.mailboxes);
+        add("waystation_messages_resident", "Messages that wait or are in flight", &metrics.resident);
+        add("waystation_conservation_delta", "Messages unaccounted for: 0, always", &metrics.conservation);
+        metrics
+    }
+
+    pub(crate) fn routed(&self, outcome: Outcome) {
+        self.routed.get_or_create(&RoutedLabels { outcome }).inc();
+    }
+
+    pub(crate) fn totals(&self, totals: Totals) {
+        self.mailboxes.set(totals.mailboxes.cast_signed());
+        self.resident.set(totals.resident.cast_signed());
+        self.conservation.set(totals.conservation_delta.cast_signed());
+    }
+}

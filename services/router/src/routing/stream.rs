@@ -1,0 +1,125 @@
+//! RouteMessages: many requests in flight, answered in their order.
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use waystation_domain::MessageId;
+use waystation_proto::router::v1::route_message_result::Outcome;
+use waystation_proto::router::v1::{RouteMessageResult, RouteMessagesRequest, RouteMessagesResponse};
+use waystation_rpc::{Caller, Fault};
+
+use super::{Prepared, refusal};
+use crate::appender::Appending;
+use crate::metrics;
+use crate::{Parts, request};
+
+/// Requests of one stream that may be in flight; then its reader waits, and with it the caller.
+const IN_FLIGHT: usize = 64;
+/// Messages in one request.
+const MOST: usize = 1_024;
+
+/// One request on its way.
+struct Batch {
+    /// For each message, its id or why it goes no further.
+    judged: Vec<Result<Option<MessageId>, Fault>>,
+    appending: Result<Appending, Fault>,
+}
+
+pub(super) fn serve(
+    parts: Parts,
+    caller: Caller,
+    mut requests: Streaming<RouteMessagesRequest>,
+) -> ReceiverStream<Result<RouteMessagesResponse, Status>> {
+    let (answers, receiver) = mpsc::channel(IN_FLIGHT);
+    let (batches, mut waiting) = mpsc::channel::<Batch>(IN_FLIGHT);
+    let (reader, writer) = (parts.clone(), answers.clone());
+    let reading = async move {
+        while let Some(request) = requests.next().await {
+            let begun = match request {
+                Ok(request) => begin(&reader, &caller, request).await,
+                // The caller has gone; what it routed is routed.
+                Err(_) => return,
+            };
+            match begun {
+                Ok(batch) => {
+                    if batches.send(batch).await.is_err() {
+                        return;
+                    }
+                }
+                Err(fault) => return drop(answers.send(Err(fault.into())).await),
+            }
+        }
+    };
+    let answering_parts = parts.clone();
+    let answering = async move {
+        while let Some(batch) = waiting.recv().await {
+            let answer = finish(&answering_parts, batch).await;
+            if writer.send(Ok(answer)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let lifecycle = parts.context.lifecycle.clone();
+    parts.context.lifecycle.spawn(async move {
+        tokio::select! {
+            ((), ()) = async { tokio::join!(reading, answering) } => {}
+            () = lifecycle.stopping() => {}
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) -> Result<Batch, Fault> {
+    if request.messages.len() > MOST {
+        return Err(Fault::field("messages", format!("must have at most {MOST} elements")));
+    }
+    let mut judged = Vec::with_capacity(request.messages.len());
+    let mut messages = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.into_iter().enumerate() {
+        let prepared: Prepared = async {
+            let (message, wait) = request::message(caller, message, parts.store.durability)?;
+            if wait {
+                return Err(Fault::field("wait_for", "must be STORED in a stream"));
+            }
+            parts.directory.check(&message.mailbox).await?;
+            Ok((message.id.clone(), message))
+        }
+        .await;
+        judged.push(match prepared {
+            Ok((id, message)) => {
+                messages.push(message);
+                Ok(id)
+            }
+            Err(fault) => Err(fault.within(&format!("messages[{index}]"))),
+        });
+    }
+    Ok(Batch { judged, appending: parts.appender.append(messages) })
+}
+
+async fn finish(parts: &Parts, batch: Batch) -> RouteMessagesResponse {
+    let appended = match batch.appending {
+        Ok(appending) => appending.wait().await,
+        Err(fault) => Err(fault),
+    };
+    let (mut outcomes, failed) = match appended {
+        Ok(outcomes) => (outcomes.into_iter(), None),
+        Err(fault) => (Vec::new().into_iter(), Some(fault)),
+    };
+    let unanswered = || failed.clone().unwrap_or_else(|| Fault::unavailable("the store gave no answer"));
+    let results = batch.judged.into_iter().map(|judged| {
+        let outcome = judged.and_then(|id| {
+            let appended = outcomes.next().ok_or_else(unanswered)?.map_err(refusal)?;
+            Ok(parts.answer(id.as_ref(), appended))
+        });
+        let outcome = match outcome {
+            Ok(routed) => Outcome::Routed(routed),
+            Err(fault) => {
+                parts.metrics.routed(metrics::Outcome::Refused);
+                Outcome::Error(fault.into())
+            }
+        };
+        RouteMessageResult { outcome: Some(outcome) }
+    });
+    RouteMessagesResponse { results: results.collect() }
+}

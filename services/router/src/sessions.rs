@@ -1,0 +1,221 @@
+//! waystation.router.v1.SessionService: what gateways call.
+
+mod convert;
+
+use async_trait::async_trait;
+use tonic::{Request, Response, Status};
+use waystation_domain::{Scope, Window};
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::router::v1::session_service_server::SessionService;
+use waystation_proto::router::v1::*;
+use waystation_rpc::Fault;
+use waystation_rpc::convert::{
+    activation_to, entry_to, gap_to, heads_to, lanes_to, parse, required, subscriptions_from, subscriptions_to,
+};
+use waystation_store::limits::LEASE;
+use waystation_store::mailbox::{
+    CloseSession, Compare, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle, Subscribe,
+};
+use waystation_token::{Claims, TokenError};
+
+use crate::Parts;
+use convert::{MOST, refused, session_ref};
+
+pub(crate) struct SessionApi(pub(crate) Parts);
+
+#[async_trait]
+impl SessionService for SessionApi {
+    async fn renew_gateway(
+        &self,
+        request: Request<RenewGatewayRequest>,
+    ) -> Result<Response<RenewGatewayResponse>, Status> {
+        let RenewGatewayRequest { incarnation_id, address, draining } = request.into_inner();
+        let incarnation = parse("incarnation_id", &incarnation_id)?;
+        let is_new = self.0.gateways.address(&incarnation).is_none();
+        let renew = RenewIncarnation { incarnation, address, draining, lease: LEASE };
+        let renewed = self.0.store.mailboxes.renew(renew, None).await.map_err(Fault::unavailable)?;
+        if is_new || draining {
+            self.0.gateways.refresh().await?;
+        }
+        Ok(Response::new(RenewGatewayResponse {
+            expired: renewed == Renewed::Expired,
+            lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        let open = self.read_open(request.into_inner()).await?;
+        let organization_id = open.mailbox.organization.to_string();
+        match self.0.store.mailboxes.open(open, None).await.map_err(Fault::unavailable)? {
+            Ok(opened) => {
+                self.0.gateways.push_displaced(&opened.displaced);
+                Ok(Response::new(OpenSessionResponse {
+                    organization_id,
+                    fence: opened.activation.as_ref().map_or(0, |activation| activation.fence),
+                    activation: opened.activation.as_ref().map(activation_to),
+                    verdict: convert::verdict(opened.verdict).into(),
+                    subscriptions: Some(subscriptions_to(&opened.subscriptions)),
+                }))
+            }
+            Err(refused) => Err(self.refuse_open(refused).into()),
+        }
+    }
+
+    async fn compare_heads(
+        &self,
+        request: Request<CompareHeadsRequest>,
+    ) -> Result<Response<CompareHeadsResponse>, Status> {
+        let reports = request.into_inner().reports;
+        if reports.len() > MOST {
+            return Err(Fault::field("reports", format!("must have at most {MOST} elements")).into());
+        }
+        let reports = reports.into_iter().map(convert::report).collect::<Result<_, _>>()?;
+        let compare = Compare { reports, liveness: self.0.gateways.liveness() };
+        let compared = self.0.store.mailboxes.compare(compare, None).await.map_err(Fault::unavailable)?;
+        for notice in &compared.activated {
+            self.0.gateways.push_activation(notice);
+        }
+        let results = compared.results.into_iter().map(|known| match known {
+            None => ComparedHeads { unknown: true, ..ComparedHeads::default() },
+            Some((heads, epoch, activation)) => ComparedHeads {
+                unknown: false,
+                heads: Some(heads_to(&heads)),
+                fence: activation.as_ref().map_or(0, |activation| activation.fence),
+                epoch: epoch.to_string(),
+                activation: activation.as_ref().map(activation_to),
+            },
+        });
+        Ok(Response::new(CompareHeadsResponse { results: results.collect() }))
+    }
+
+    async fn read_mailbox(
+        &self,
+        request: Request<ReadMailboxRequest>,
+    ) -> Result<Response<ReadMailboxResponse>, Status> {
+        let read = convert::read(request.into_inner())?;
+        let answer = self.0.store.mailboxes.read(read, None).await.map_err(Fault::unavailable)?.map_err(refused)?;
+        Ok(Response::new(ReadMailboxResponse {
+            gaps: answer.gaps.iter().map(gap_to).collect(),
+            exits_position: answer.exits_position,
+            entries: answer.entries.into_iter().map(entry_to).collect(),
+            heads: Some(heads_to(&answer.heads)),
+            positions: Some(lanes_to(&answer.positions)),
+            epoch: answer.epoch.to_string(),
+        }))
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeResponse>, Status> {
+        let settlements = request.into_inner().settlements;
+        if settlements.len() > MOST {
+            return Err(Fault::field("settlements", format!("must have at most {MOST} elements")).into());
+        }
+        let settlements = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
+        let settled = self.0.store.mailboxes.settle(Settle { settlements }, None).await.map_err(Fault::unavailable)?;
+        let acknowledged: u64 = settled.iter().map(|one| one.acknowledged).sum();
+        if acknowledged > 0 {
+            self.0.metrics.acknowledged.inc_by(acknowledged);
+            self.0.acknowledged.notify_waiters();
+        }
+        let results = settled.iter().map(|one| Settled {
+            acknowledged: one.acknowledged,
+            fenced: one.fenced,
+            heads: Some(heads_to(&one.heads)),
+        });
+        Ok(Response::new(AcknowledgeResponse { results: results.collect() }))
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<CloseSessionRequest>,
+    ) -> Result<Response<CloseSessionResponse>, Status> {
+        let CloseSessionRequest { session, goodbye, drained } = request.into_inner();
+        let (mailbox, session) = session_ref(session)?;
+        let liveness = self.0.gateways.liveness();
+        let close = CloseSession { mailbox, session, goodbye, drained, liveness };
+        if let Some(notice) = self.0.store.mailboxes.close(close, None).await.map_err(Fault::unavailable)? {
+            self.0.gateways.push_activation(&notice);
+        }
+        Ok(Response::new(CloseSessionResponse {}))
+    }
+
+    async fn update_interest(
+        &self,
+        request: Request<UpdateInterestRequest>,
+    ) -> Result<Response<UpdateInterestResponse>, Status> {
+        let UpdateInterestRequest { session, subscriptions } = request.into_inner();
+        let (mailbox, session) = session_ref(session)?;
+        let subscriptions = subscriptions_from(required("subscriptions", subscriptions)?)?;
+        let subscribe = Subscribe { mailbox, session, subscriptions };
+        let stored = self.0.store.mailboxes.subscribe(subscribe, None).await.map_err(Fault::unavailable)?;
+        stored.map_err(refused)?;
+        Ok(Response::new(UpdateInterestResponse {}))
+    }
+}
+
+impl SessionApi {
+    /// A login is verified here once more: a gateway alone cannot say whose session it is.
+    async fn read_open(&self, request: OpenSessionRequest) -> Result<OpenSession, Fault> {
+        let claims = self.0.verifier.verify(&request.access_token, self.0.context.clock.now()).map_err(token_fault)?;
+        let daemon_claims =
+            claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
+        let daemon = parse("daemon_id", &request.daemon_id)?;
+        if daemon_claims.daemon.as_ref().is_some_and(|bound| *bound != daemon) {
+            return Err(Fault::new(ErrorReason::Unauthenticated, "the token is bound to another daemon"));
+        }
+        let mailbox = waystation_store::mailbox::MailboxKey {
+            organization: daemon_claims.organization,
+            orchestrator: daemon_claims.orchestrator,
+        };
+        self.0.directory.check(&mailbox).await?;
+        let incarnation = parse("incarnation_id", &request.incarnation_id)?;
+        let address = self.0.gateways.address(&incarnation).ok_or_else(expired)?;
+        Ok(OpenSession {
+            mailbox,
+            session: parse("session_id", &request.session_id)?,
+            daemon,
+            login: daemon_claims.login,
+            instance: request.instance.as_deref().map(|text| parse("instance", text)).transpose()?,
+            incarnation,
+            address,
+            reads_mail: reads_mail(&claims),
+            window: Window::within_limits(request.max_in_flight, request.max_in_flight_bytes),
+            resume: request.resume.map(convert::resume_point),
+            subscriptions: request.subscriptions.map(subscriptions_from).transpose()?,
+            liveness: self.0.gateways.liveness(),
+        })
+    }
+
+    fn refuse_open(&self, refused: OpenRefused) -> Fault {
+        match refused {
+            OpenRefused::TooManySessions => {
+                Fault::new(ErrorReason::MaxConnections, "five daemons of this orchestrator are connected")
+                    .retry(std::time::Duration::from_secs(60))
+            }
+            OpenRefused::IncarnationExpired => expired(),
+            OpenRefused::DuplicateIdentity(displaced) => {
+                self.0.gateways.push_displaced(&displaced);
+                Fault::new(ErrorReason::DuplicateIdentity, "two instances of this daemon keep displacing each other")
+            }
+        }
+    }
+}
+
+fn reads_mail(claims: &Claims) -> bool {
+    claims.scopes.allows(Scope::MessagesRead)
+}
+
+fn expired() -> Fault {
+    Fault::new(ErrorReason::GatewayExpired, "the lease of this gateway has ended")
+}
+
+fn token_fault(error: TokenError) -> Fault {
+    let reason = match error {
+        TokenError::Invalid => ErrorReason::Unauthenticated,
+        TokenError::Expired => ErrorReason::TokenExpired,
+        TokenError::Revoked => ErrorReason::TokenRevoked,
+    };
+    Fault::new(reason, error.to_string())
+}
