@@ -273,4 +273,3 @@ pub struct LossNotice {
     /// Of what the client remembers, if it is an epoch at all.
     pub epoch: Option<Epoch>,
 }
-

@@ -14,7 +14,7 @@ mod session;
 
 pub use close::{CloseCode, Verdict};
 pub use frame::{
-    AuthRequest, AuthRejection, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice, Received,
+    AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice, Received,
     ServerFrame,
 };
 pub use handshake::{Handshake, HandshakeStep};

@@ -103,7 +103,13 @@ enum Busy {
 
 impl Session {
     /// A session that the store has opened. The first command is `auth_success`.
-    pub fn new(config: SessionConfig, profile: ClientProfile, opening: Opening, scopes: ScopeSet, now: Instant) -> Self {
+    pub fn new(
+        config: SessionConfig,
+        profile: ClientProfile,
+        opening: Opening,
+        scopes: ScopeSet,
+        now: Instant,
+    ) -> Self {
         let most = if profile.announces_client { config.messages_announced } else { config.messages };
         let mut session = Session {
             fence: 0,
@@ -236,6 +242,13 @@ impl Session {
     pub fn handle_possible_loss(&mut self, now: Instant) {
         self.compare_at = now;
         self.step(now);
+    }
+
+    /// Nothing may be delivered: another gateway may serve the mailbox by now.
+    pub fn suspend(&mut self) {
+        if self.fence > 0 {
+            self.stand_by();
+        }
     }
 
     /// The socket was told to come back elsewhere after `delay`: nothing new is delivered.

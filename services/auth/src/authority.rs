@@ -11,11 +11,11 @@ use waystation_domain::{
 use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::Fault;
 use waystation_runtime::Context;
-use waystation_store::credential::{ApiKey, Created, Login, Orchestrator, Organization, Rotation, SigningKey as StoredKey};
-use waystation_store::{CredentialStore, Store};
-use waystation_token::{
-    ApiKeySecret, Claims, KeySet, Pepper, RefreshToken, SigningKey, TokenClass, Verifier,
+use waystation_store::credential::{
+    ApiKey, Created, Login, Orchestrator, Organization, Rotation, SigningKey as StoredKey,
 };
+use waystation_store::{CredentialStore, Store};
+use waystation_token::{ApiKeySecret, Claims, KeySet, Pepper, RefreshToken, SigningKey, TokenClass, Verifier};
 
 use crate::Config;
 use crate::metrics::{Kind, Metrics};
@@ -91,13 +91,11 @@ fn wrong_credentials() -> Fault {
 
 impl Authority {
     pub(crate) async fn open(config: Config, store: Store, metrics: Metrics, context: &Context) -> Result<Self, Fault> {
-        let offered = StoredKey {
-            id: context.entropy.id(),
-            seed: context.entropy.secret(),
-            created: context.clock.now(),
-        };
+        let offered =
+            StoredKey { id: context.entropy.id(), seed: context.entropy.secret(), created: context.clock.now() };
         let kept = store.credentials.signing_key(offered, None).await.map_err(Fault::unavailable)?;
-        let signing = SigningKey::from_seed(&kept.id, &kept.seed).map_err(|error| Fault::field("signing key", error))?;
+        let signing =
+            SigningKey::from_seed(&kept.id, &kept.seed).map_err(|error| Fault::field("signing key", error))?;
         let verifier = Verifier::default();
         let mut keys = KeySet::from_jwks(&KeySet::to_jwks(&[&signing])).map_err(|error| Fault::field("keys", error))?;
         if let Some(secret) = &config.hs256 {
@@ -303,11 +301,13 @@ impl Authority {
     /// The record of an orchestrator; one that need not be made beforehand is as good as made.
     async fn orchestrator(&self, of: &Organization, id: &OrchestratorId) -> Result<Orchestrator, Fault> {
         let found = self.credentials().orchestrator(&of.id, id).await.map_err(Fault::unavailable)?;
-        let implied = || of.auto_create_orchestrators.then(|| Orchestrator {
-            organization: of.id.clone(),
-            id: id.clone(),
-            display: Default::default(),
-        });
+        let implied = || {
+            of.auto_create_orchestrators.then(|| Orchestrator {
+                organization: of.id.clone(),
+                id: id.clone(),
+                display: Default::default(),
+            })
+        };
         found.or_else(implied).ok_or_else(|| Fault::not_found("orchestrator"))
     }
 

@@ -142,11 +142,7 @@ impl AuthService for AuthApi {
 }
 
 /// Tells a watcher what is new until it goes.
-async fn watch(
-    authority: Authority,
-    mut cursor: u64,
-    sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>,
-) {
+async fn watch(authority: Authority, mut cursor: u64, sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
     let mut silent = HEARTBEAT_ROUNDS;
     loop {
         let (news, next) = match authority.revocations_after(cursor).await {

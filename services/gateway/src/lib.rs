@@ -1,1 +1,180 @@
+//! gateway: ends the connections of daemons. The only service that faces the internet.
+//!
+//! **Invariants:** holds nothing that a crash may lose; delivers only while its lease holds; all rules of
+//! a session are in `waystation-wire`, the gateway performs what they decide.
 
+mod admission;
+mod connection;
+mod deliver;
+mod drain;
+mod http;
+mod lease;
+mod metrics;
+mod registry;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
+use waystation_rpc::{Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services, channel};
+use waystation_runtime::{Admin, Context, Readiness};
+use waystation_telemetry::metrics::Registry as MetricsRegistry;
+use waystation_token::Verifier;
+use waystation_wire::SessionConfig;
+
+/// What gateway runs with.
+#[derive(Clone)]
+pub struct Config {
+    /// Where auth is, as `http://127.0.0.1:8783`.
+    pub auth: String,
+    /// Where routers are.
+    pub router: String,
+    /// URI under which routers dial this gateway's gRPC listener.
+    pub advertised: String,
+    /// Secret of the service `gateway`.
+    pub secret: SecretString,
+    /// The shared secret of the older platform (DAEMON_JWT_SECRET).
+    pub hs256: Option<SecretString>,
+    /// Whether callers may ask for the contract.
+    pub reflection: bool,
+    /// Web pages that may connect; without an Origin it is a daemon.
+    pub allowed_origins: Vec<String>,
+    /// Numbers of sessions.
+    pub session: SessionConfig,
+    /// Numbers of connections.
+    pub limits: Limits,
+}
+
+/// Numbers of connections (security, rows 7 to 9).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until the first byte.
+    pub first_byte: Duration,
+    /// Until the head of a request is complete.
+    pub head: Duration,
+    /// Until a body is complete.
+    pub body: Duration,
+    /// Largest body, in bytes.
+    pub body_bytes: usize,
+    /// Until the login on a socket.
+    pub auth: Duration,
+    /// Largest frame of a client, in bytes.
+    pub frame_bytes: usize,
+    /// A write that makes no progress for so long ends the connection.
+    pub write_stall: Duration,
+    /// Connections that have not logged in: of all, and of one address (/64 for IPv6).
+    pub unauthenticated: usize,
+    /// See above.
+    pub unauthenticated_per_address: usize,
+    /// Pings, pongs and empty frames of a client in ten seconds.
+    pub control_frames: u32,
+    /// When stopping, clients come back within this time, each at a moment of its own.
+    pub drain_spread: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            first_byte: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            body_bytes: 64 * 1024,
+            auth: Duration::from_secs(10),
+            frame_bytes: 256 * 1024,
+            write_stall: Duration::from_secs(10),
+            unauthenticated: 8_192,
+            unauthenticated_per_address: 2_048,
+            control_frames: 100,
+            drain_spread: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Bound sockets.
+pub struct Listeners {
+    /// For daemons.
+    pub public: TcpListener,
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For the admin page.
+    pub admin: TcpListener,
+}
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Parts {
+    config: Arc<Config>,
+    registry: registry::Registry,
+    upstream: upstream::Upstream,
+    lease: lease::Lease,
+    verifier: Verifier,
+    admission: admission::Admission,
+    metrics: metrics::Metrics,
+    context: Context,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    parts: Parts,
+    readiness: Readiness,
+}
+
+/// Starts gateway. Resolves when it serves and its lease holds.
+///
+/// # Errors
+/// If an address is not acceptable.
+pub async fn start(config: Config, listeners: Listeners, context: &Context) -> Result<Gateway, Fault> {
+    let mut metrics_registry = MetricsRegistry::default();
+    let metrics = metrics::Metrics::register(&mut metrics_registry);
+    let auth = channel(&config.auth)?;
+    let login = ServiceLogin { service: "gateway", secret: config.secret.clone() };
+    let bearer = login.keep(auth.clone(), context).await;
+    let verifier = Verifier::default();
+    let registry = registry::Registry::default();
+    let keeper = KeyKeeper {
+        auth: auth.clone(),
+        bearer: bearer.clone(),
+        verifier: verifier.clone(),
+        hs256: config.hs256.clone(),
+    };
+    let (of_revocations, judge) = (registry.clone(), verifier.clone());
+    keeper.keep(context, move |_| of_revocations.end_revoked(&judge)).await;
+
+    let upstream = upstream::Upstream::new(channel(&config.router)?, auth, bearer, context);
+    let lease = lease::Lease::new(context);
+    let gate = Gate::new(verifier.clone(), context.clock);
+    let deliver = deliver::DeliverApi { registry: registry.clone(), lease: lease.clone(), context: context.clone() };
+    let services = Services::default().with(GatewayServiceServer::new(deliver));
+    let server = GrpcServer { gate, reflection: config.reflection };
+    server.serve("gateway-grpc", listeners.grpc, services, &context.lifecycle).await;
+
+    let parts = Parts {
+        admission: admission::Admission::new(config.limits),
+        config: Arc::new(config),
+        registry,
+        upstream,
+        lease,
+        verifier,
+        metrics,
+        context: context.clone(),
+    };
+    lease::keep(&parts).await;
+    http::serve(listeners.public, parts.clone());
+    let readiness = Readiness::default();
+    readiness.set(true);
+    let admin = Admin { readiness: readiness.clone(), registry: Arc::new(metrics_registry) };
+    admin.serve(listeners.admin, &context.lifecycle);
+    Ok(Gateway { parts, readiness })
+}
+
+impl Gateway {
+    /// Tells daemons when to come back, waits for them to go, and stops. At most for `grace`.
+    pub async fn stop(self, grace: Duration) {
+        self.readiness.set(false);
+        drain::drain(&self.parts, grace).await;
+        self.parts.context.lifecycle.finish(grace).await;
+    }
+}

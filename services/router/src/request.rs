@@ -83,8 +83,7 @@ fn time_to_live(duration: Option<prost_types::Duration>) -> Result<Duration, Fau
 }
 
 fn check_durability(minimum: i32, given: Durability) -> Result<(), Fault> {
-    let minimum =
-        WireDurability::try_from(minimum).map_err(|_| Fault::field("minimum_durability", "is not known"))?;
+    let minimum = WireDurability::try_from(minimum).map_err(|_| Fault::field("minimum_durability", "is not known"))?;
     if minimum > durability(given) {
         let message = format!("this store gives {}", durability(given).as_str_name());
         return Err(Fault::new(ErrorReason::DurabilityUnavailable, message));

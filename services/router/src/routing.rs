@@ -146,14 +146,10 @@ impl Parts {
 /// Why the store refused, in the words of callers.
 fn refusal(refused: AppendRefused) -> Fault {
     match refused {
-        AppendRefused::Offline => {
-            Fault::new(ErrorReason::OrchestratorOffline, "no live session holds the mailbox")
-        }
+        AppendRefused::Offline => Fault::new(ErrorReason::OrchestratorOffline, "no live session holds the mailbox"),
         AppendRefused::Full => Fault::new(ErrorReason::MailboxFull, "1,000 messages or 8 MiB wait already")
             .retry(std::time::Duration::from_secs(5)),
-        AppendRefused::IdReused => {
-            Fault::new(ErrorReason::MessageIdReused, "message_id was used for another message")
-        }
+        AppendRefused::IdReused => Fault::new(ErrorReason::MessageIdReused, "message_id was used for another message"),
     }
 }
 

@@ -1,1 +1,214 @@
+//! All services in one process over the embedded store: the same crates and the same gRPC between them.
 
+mod banner;
+mod dev;
+mod listeners;
+mod secrets;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use waystation_auth::{Authority, ServiceAccount};
+use waystation_gateway::{Gateway, Limits};
+use waystation_rpc::Fault;
+use waystation_runtime::{Context, Lifecycle, shutdown_signal};
+use waystation_store::{OpenError, Store, limits};
+use waystation_token::Pepper;
+use waystation_wire::SessionConfig;
+
+pub use banner::banner;
+pub use dev::{BACKEND, DevFile};
+use listeners::Bound;
+use secrets::Secrets;
+
+/// How standalone runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of the journal, the secrets and dev.json.
+    pub state_dir: PathBuf,
+    /// What is promised about accepted messages.
+    pub journal: Journal,
+    /// Loopback address to bind.
+    pub bind: IpAddr,
+    /// Any free ports in place of the documented ones; dev.json tells them.
+    pub any_ports: bool,
+    /// The shared secret of the older platform (DAEMON_JWT_SECRET).
+    pub hs256: Option<SecretString>,
+    /// Numbers of sessions.
+    pub session: SessionConfig,
+    /// Numbers of connections.
+    pub limits: Limits,
+}
+
+/// How the embedded store keeps what it accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// Not at all: a stop forgets everything.
+    None,
+    /// Survives the death of the process.
+    PageCache,
+    /// Survives a power cut; each answer waits for the disk.
+    Fsync,
+}
+
+impl Options {
+    /// The documented defaults.
+    pub fn new(state_dir: PathBuf) -> Options {
+        Options {
+            state_dir,
+            journal: Journal::PageCache,
+            bind: IpAddr::from([127, 0, 0, 1]),
+            any_ports: false,
+            hs256: None,
+            session: SessionConfig::default(),
+            limits: Limits { drain_spread: Duration::from_secs(2), ..Limits::default() },
+        }
+    }
+}
+
+/// Standalone cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The options do not make sense.
+    #[error("{0}")]
+    Options(String),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A file or socket cannot be had.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A service did not start.
+    #[error("a service did not start: {0:?}")]
+    Service(Fault),
+}
+
+impl From<Fault> for StartError {
+    fn from(fault: Fault) -> StartError {
+        StartError::Service(fault)
+    }
+}
+
+fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
+    let action = action.into();
+    move |source| StartError::Io { action, source }
+}
+
+/// A running standalone.
+pub struct Standalone {
+    /// What dev.json says.
+    pub dev: DevFile,
+    /// The store, for those who embed standalone.
+    pub store: Store,
+    gateway: Gateway,
+    /// Stopped in this order: whoever calls others stops first.
+    lifecycles: [Lifecycle; 3],
+}
+
+impl Standalone {
+    /// Starts all services. Resolves when they serve.
+    ///
+    /// # Errors
+    /// If the options do not make sense, or a file, socket or the store cannot be had.
+    pub async fn start(options: Options) -> Result<Standalone, StartError> {
+        if !options.bind.is_loopback() {
+            let message = format!("{}: while the dev credentials exist only loopback is bound", options.bind);
+            return Err(StartError::Options(message));
+        }
+        let contexts = [Context::of_host(), Context::of_host(), Context::of_host()];
+        let [for_gateway, for_router, for_auth] = &contexts;
+        let entropy = for_auth.entropy;
+        let store = open_store(&options, entropy.number())?;
+        let mut secrets = Secrets::load_or_make(&options.state_dir, &entropy)?;
+        let bound = Bound::bind(options.bind, options.any_ports).await?;
+        let endpoints = bound.endpoints()?;
+        let internal = |name: &str| ServiceAccount {
+            name: name.to_owned(),
+            secret: SecretString::from(entropy.id()),
+            organization: None,
+            scopes: Default::default(),
+        };
+        let (gateway_account, router_account) = (internal("gateway"), internal("router"));
+        let auth = waystation_auth::Config {
+            pepper: Pepper::new(secrets.pepper()),
+            services: vec![gateway_account.clone(), router_account.clone(), dev::backend_account(&secrets)],
+            hs256: options.hs256.clone(),
+            reflection: true,
+        };
+        let authority: Authority = waystation_auth::start(auth, store.clone(), bound.auth, for_auth).await?;
+        let dev = dev::seed(&authority, &mut secrets, &options.state_dir, &endpoints, &entropy).await?;
+
+        let router = waystation_router::Config {
+            auth: endpoints.auth.clone(),
+            secret: router_account.secret,
+            hs256: options.hs256.clone(),
+            reflection: true,
+        };
+        waystation_router::start(router, store.clone(), bound.router, for_router).await?;
+        let gateway = waystation_gateway::Config {
+            auth: endpoints.auth.clone(),
+            router: endpoints.router.clone(),
+            advertised: endpoints.gateway_grpc.clone(),
+            secret: gateway_account.secret,
+            hs256: options.hs256,
+            reflection: true,
+            allowed_origins: Vec::new(),
+            session: options.session,
+            limits: options.limits,
+        };
+        let gateway = waystation_gateway::start(gateway, bound.gateway, for_gateway).await?;
+        dev.write(&options.state_dir)?;
+        let lifecycles = contexts.map(|context| context.lifecycle);
+        Ok(Standalone { dev, store, gateway, lifecycles })
+    }
+
+    /// Runs until SIGTERM, SIGINT or a failure, then stops; a second signal ends at once.
+    /// Answers whether it stopped because it was asked to.
+    ///
+    /// # Errors
+    /// If signals cannot be received.
+    pub async fn run(self, grace: Duration) -> std::io::Result<bool> {
+        let [gateway, router, auth] = self.lifecycles.clone();
+        tokio::select! {
+            signal = shutdown_signal() => signal?,
+            () = gateway.stopping() => {}
+            () = router.stopping() => {}
+            () = auth.stopping() => {}
+        }
+        let lifecycles = self.lifecycles.clone();
+        tokio::select! {
+            () = self.stop(grace) => {}
+            signal = shutdown_signal() => signal?,
+        }
+        Ok(!lifecycles.iter().any(Lifecycle::has_failed))
+    }
+
+    /// Stops in order: daemons are told when to come back, then each service finishes.
+    pub async fn stop(self, grace: Duration) {
+        let [_, router, auth] = self.lifecycles;
+        self.gateway.stop(grace).await;
+        router.finish(grace).await;
+        auth.finish(grace).await;
+    }
+}
+
+fn open_store(options: &Options, generation: u64) -> Result<Store, StartError> {
+    let journal = |fsync| waystation_store::Config::Journal {
+        dir: options.state_dir.join("journal"),
+        fsync,
+        file_bytes: limits::JOURNAL_FILE_BYTES,
+    };
+    let config = match options.journal {
+        Journal::None => waystation_store::Config::Memory,
+        Journal::PageCache => journal(false),
+        Journal::Fsync => journal(true),
+    };
+    Ok(waystation_store::open(&config, generation)?)
+}

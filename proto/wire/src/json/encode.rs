@@ -202,8 +202,7 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
         }
         ServerFrame::Subscribed { patterns, excluded, channels, .. } => {
             let channels: Vec<&str> = channels.iter().map(|channel| channel.as_str()).collect();
-            let payload =
-                json!({"eventTypes": names(patterns), "excluded": names(excluded), "channelIds": channels});
+            let payload = json!({"eventTypes": names(patterns), "excluded": names(excluded), "channelIds": channels});
             ("subscribed", payload)
         }
         ServerFrame::Error { code, message, field, .. } => {
@@ -215,13 +214,10 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
         }
         ServerFrame::RateLimit { action, retry_after, current, most, .. } => {
             let seconds = retry_after.as_secs_f64().ceil();
-            let payload =
-                json!({"action": action, "retryAfter": seconds, "currentRate": current, "maxRate": most});
+            let payload = json!({"action": action, "retryAfter": seconds, "currentRate": current, "maxRate": most});
             ("rate_limit", payload)
         }
-        ServerFrame::Reconnect { reason, delay } => {
-            ("reconnect", json!({"reason": reason, "delay": millis(*delay)}))
-        }
+        ServerFrame::Reconnect { reason, delay } => ("reconnect", json!({"reason": reason, "delay": millis(*delay)})),
         ServerFrame::Event(_) | ServerFrame::Gap { .. } => unreachable!("encoded by functions of their own"),
     }
 }
@@ -278,13 +274,7 @@ mod tests {
 
     #[test]
     fn plain_clients_get_gaps_as_events() {
-        let left = GapRange {
-            reason: ExitReason::Expired,
-            lane: Lane::Low,
-            from: 3,
-            to: 5,
-            epoch: Epoch::from_raw(1),
-        };
+        let left = GapRange { reason: ExitReason::Expired, lane: Lane::Low, from: 3, to: 5, epoch: Epoch::from_raw(1) };
         let gap = Gap { position: 7, left: Some(left), count: 3 };
         let read = |as_event| -> Value {
             serde_json::from_str(&encode(&ServerFrame::Gap { gap, as_event }, stamp())).unwrap()
@@ -298,6 +288,4 @@ mod tests {
             serde_json::from_str(&encode(&ServerFrame::Gap { gap: trimmed, as_event: false }, stamp())).unwrap();
         assert_eq!(frame["payload"]["reason"], "trimmed");
     }
-
-
 }

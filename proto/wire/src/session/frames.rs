@@ -81,12 +81,7 @@ impl Session {
         self.compare(heartbeat.status, heartbeat.metrics, now);
     }
 
-    pub(super) fn compare(
-        &mut self,
-        status: Option<ReportedStatus>,
-        metrics: Option<bytes::Bytes>,
-        now: Instant,
-    ) {
+    pub(super) fn compare(&mut self, status: Option<ReportedStatus>, metrics: Option<bytes::Bytes>, now: Instant) {
         self.comparing = true;
         self.compare_at = now + self.config.compare_every;
         self.commands.push_back(Command::Compare { status, metrics, idle: self.idle(now) });

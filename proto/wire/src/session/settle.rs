@@ -41,7 +41,8 @@ impl Settling {
     }
 
     fn is_idle(&self) -> bool {
-        self.under_way.is_none() && self.gathering == SettleRequest { fence: self.gathering.fence, ..Default::default() }
+        self.under_way.is_none()
+            && self.gathering == SettleRequest { fence: self.gathering.fence, ..Default::default() }
     }
 
     /// Puts an unanswered settlement in front of what has gathered since.

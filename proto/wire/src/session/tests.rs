@@ -415,7 +415,9 @@ fn subscriptions_are_answered_once_they_are_stored() {
     assert!(matches!(&world.sent[..], [.., ServerFrame::Subscribed { patterns, .. }] if patterns.len() == 1));
     let many = (0..51).map(|n| format!("t{n}").parse().unwrap()).collect();
     world.frame(ClientFrame::Subscribe { patterns: many, channels: Default::default() });
-    assert!(matches!(&world.sent[..], [.., ServerFrame::Error { field: Some(field), .. }] if field.ends_with("eventTypes")));
+    assert!(
+        matches!(&world.sent[..], [.., ServerFrame::Error { field: Some(field), .. }] if field.ends_with("eventTypes"))
+    );
 }
 
 #[test]
@@ -438,10 +440,9 @@ fn malformed_and_refused_frames_have_an_end() {
     world.frame(ClientFrame::Heartbeat(Heartbeat::default()));
     world.session.handle_compared(Err(CallFailed::Unavailable), world.now);
     for _ in 0..=SessionConfig::default().refusals {
-        world.session.handle_frame(
-            Ok(Received { id: None, frame: ClientFrame::Heartbeat(Heartbeat::default()) }),
-            world.now,
-        );
+        world
+            .session
+            .handle_frame(Ok(Received { id: None, frame: ClientFrame::Heartbeat(Heartbeat::default()) }), world.now);
         world.run();
     }
     assert_eq!(world.closed(), Some(CloseCode::RateLimited));

@@ -40,14 +40,7 @@ pub(super) enum Acked {
 
 impl InFlight {
     pub(super) fn new(window: Window) -> InFlight {
-        InFlight {
-            window,
-            lanes: PerLane::default(),
-            by_id: HashMap::new(),
-            gaps: BTreeMap::new(),
-            count: 0,
-            bytes: 0,
-        }
+        InFlight { window, lanes: PerLane::default(), by_id: HashMap::new(), gaps: BTreeMap::new(), count: 0, bytes: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -114,12 +107,9 @@ impl InFlight {
         let held = place.and_then(|(lane, sequence)| self.release(lane, sequence));
         match held.map(|held| held.position) {
             // A composed id of another epoch is not what was sent here.
-            Some(sent) if id.position().is_none_or(|named| named == sent) => Acked::Entry(AckRange {
-                epoch: sent.epoch,
-                lane: sent.lane,
-                from: sent.sequence,
-                to: sent.sequence,
-            }),
+            Some(sent) if id.position().is_none_or(|named| named == sent) => {
+                Acked::Entry(AckRange { epoch: sent.epoch, lane: sent.lane, from: sent.sequence, to: sent.sequence })
+            }
             _ => Acked::Elsewhere(id),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use prost_types::Timestamp as WireTimestamp;
+pub use prost_types::Timestamp as WireTimestamp;
 use waystation_domain::{
     Activation, Entry, Epoch, ExitReason, Gap, GapRange, Heads, Lane, MessageId, PerLane, Position, Revocation,
     Revoked, Subscription, Subscriptions, Timestamp,
@@ -133,11 +133,7 @@ pub fn position_to(position: Position) -> common::Position {
 /// Heads.
 pub fn heads_from(heads: Option<gateway::Heads>) -> Heads {
     let heads = heads.unwrap_or_default();
-    Heads {
-        lanes: lanes_from(heads.lanes),
-        exits: heads.exits,
-        next_due: heads.next_due_ms.map(Duration::from_millis),
-    }
+    Heads { lanes: lanes_from(heads.lanes), exits: heads.exits, next_due: heads.next_due_ms.map(Duration::from_millis) }
 }
 
 /// Heads for a message.

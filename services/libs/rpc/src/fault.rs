@@ -68,7 +68,9 @@ impl Fault {
             | ErrorReason::SessionUnknown
             | ErrorReason::GatewayExpired => Code::FailedPrecondition,
             ErrorReason::Unavailable => Code::Unavailable,
-            ErrorReason::Unauthenticated | ErrorReason::TokenExpired | ErrorReason::TokenRevoked => Code::Unauthenticated,
+            ErrorReason::Unauthenticated | ErrorReason::TokenExpired | ErrorReason::TokenRevoked => {
+                Code::Unauthenticated
+            }
             ErrorReason::PermissionDenied => Code::PermissionDenied,
             ErrorReason::Fenced | ErrorReason::DuplicateIdentity => Code::Aborted,
             ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,

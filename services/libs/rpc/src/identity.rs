@@ -44,7 +44,9 @@ impl Caller {
     pub fn organization(&self, named: &str) -> Result<OrganizationId, Fault> {
         let own = self.0.organization.as_ref();
         if named.is_empty() {
-            return own.cloned().ok_or_else(|| Fault::field("organization_id", "must not be empty: the token names none"));
+            return own
+                .cloned()
+                .ok_or_else(|| Fault::field("organization_id", "must not be empty: the token names none"));
         }
         let named: OrganizationId = named.parse().map_err(|error| Fault::field("organization_id", error))?;
         if own == Some(&named) || self.0.is_multi_organization() {

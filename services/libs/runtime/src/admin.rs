@@ -40,18 +40,16 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves the page until the process ends: a draining service is not ready, but alive.
+    /// Serves the page until the service stops.
     pub fn serve(self, listener: TcpListener, lifecycle: &Lifecycle) {
-        let ending = lifecycle.clone();
-        let stop = async move {
-            tokio::select! {
-                () = ending.ending() => {}
-                () = ending.stopping() => {}
-            }
-        };
+        let stop = lifecycle.clone();
         lifecycle.spawn_vital("admin", async move {
-            axum::serve(listener, self.routes()).with_graceful_shutdown(stop).await?;
-            Ok::<(), io::Error>(())
+            let serving = axum::serve(listener, self.routes());
+            // Keep-alive connections of scrapers do not hold up the stop.
+            tokio::select! {
+                ended = serving.into_future() => ended,
+                () = stop.stopping() => Ok::<(), io::Error>(()),
+            }
         });
     }
 

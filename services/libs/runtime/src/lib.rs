@@ -8,7 +8,7 @@ mod lifecycle;
 pub use admin::{Admin, Readiness};
 pub use clock::Clock;
 pub use entropy::Entropy;
-pub use lifecycle::{Lifecycle, Stopped};
+pub use lifecycle::{Lifecycle, shutdown_signal};
 
 /// What a service is given to run with. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
-//! A process from start to stop.
+//! A service from start to stop.
 //!
-//! Stopping has two stages: at the first everybody finishes what they do, at the second they end at once.
 //! A task that a service cannot do without, and that ends before the stop, begins the stop itself and
 //! makes the process fail.
 
@@ -14,26 +13,30 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Owns the tasks of a process. Cheap to clone.
+/// Resolves at the next SIGTERM or SIGINT.
+///
+/// # Errors
+/// If signals cannot be received.
+pub async fn shutdown_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+    Ok(())
+}
+
+/// Owns the tasks of a service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     stopping: CancellationToken,
-    ending: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<AtomicBool>,
 }
 
-/// How a process stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// Because it was asked to.
-    InOrder,
-    /// Because a task failed; the process exits with a failure.
-    ByFailure,
-}
-
 impl Lifecycle {
-    /// Runs a task that the process cannot do without.
+    /// Runs a task that the service cannot do without.
     pub fn spawn_vital<E: Display>(
         &self,
         name: &'static str,
@@ -53,12 +56,12 @@ impl Lifecycle {
         self.tasks.spawn(task);
     }
 
-    /// Begins the first stage of the stop.
+    /// Begins the stop: tasks finish what they do.
     pub fn stop(&self) {
         self.stopping.cancel();
     }
 
-    /// Resolves at the first stage of the stop.
+    /// Resolves when the stop begins.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
     }
@@ -68,42 +71,17 @@ impl Lifecycle {
         self.stopping.is_cancelled()
     }
 
-    /// Resolves at the second stage: whatever still runs is dropped.
-    pub async fn ending(&self) {
-        self.ending.cancelled().await;
+    /// Whether a vital task ended before the stop: the process exits with a failure.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
-    /// Runs until SIGTERM, SIGINT or a failure, then lets tasks finish for at most `grace`.
-    /// A second signal ends at once.
-    ///
-    /// # Errors
-    /// If signals cannot be received.
-    pub async fn run(&self, grace: Duration) -> std::io::Result<Stopped> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            () = self.stopping.cancelled() => {}
-        }
-        self.stop();
-        tokio::select! {
-            () = self.finish(grace) => {}
-            _ = terminate.recv() => tracing::warn!("a second signal: ending at once"),
-            _ = interrupt.recv() => tracing::warn!("a second signal: ending at once"),
-        }
-        self.ending.cancel();
-        let failed = self.failed.load(Ordering::Acquire);
-        Ok(if failed { Stopped::ByFailure } else { Stopped::InOrder })
-    }
-
-    /// Stops, and waits until tasks have finished; after `grace` they are told to end.
+    /// Stops, and waits until tasks have finished, but not longer than `grace`.
     pub async fn finish(&self, grace: Duration) {
         self.stop();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tasks.len(), "still running after {grace:?}: ending them");
-            self.ending.cancel();
+            tracing::warn!(tasks = self.tasks.len(), "still running after {grace:?}");
         }
     }
 }
@@ -129,20 +107,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_vital_task_that_ends_fails_the_process() {
+    async fn a_vital_task_that_ends_begins_the_stop_as_a_failure() {
         let lifecycle = Lifecycle::default();
         lifecycle.spawn_vital("test", async { Err::<(), _>("broken") });
-        assert_eq!(lifecycle.run(Duration::from_secs(5)).await.unwrap(), Stopped::ByFailure);
+        lifecycle.stopping().await;
+        assert!(lifecycle.has_failed());
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_fails_the_process() {
+    async fn a_vital_task_that_panics_does_too() {
         let lifecycle = Lifecycle::default();
         lifecycle.spawn_vital("test", async {
             assert!(std::env::args().count() == 0, "a fault");
             Ok::<(), String>(())
         });
-        assert_eq!(lifecycle.run(Duration::from_secs(5)).await.unwrap(), Stopped::ByFailure);
+        lifecycle.stopping().await;
+        assert!(lifecycle.has_failed());
     }
 
     #[tokio::test]
@@ -153,7 +133,8 @@ mod tests {
             of_task.stopping().await;
             Ok::<(), String>(())
         });
-        lifecycle.stop();
-        assert_eq!(lifecycle.run(Duration::from_secs(5)).await.unwrap(), Stopped::InOrder);
+        lifecycle.finish(Duration::from_secs(5)).await;
+        assert!(!lifecycle.has_failed());
+        assert_eq!(lifecycle.tasks.len(), 0);
     }
 }

@@ -69,7 +69,8 @@ impl ApiKeySecret {
     }
 
     fn checksum(&self) -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{}_{}", self.id, self.secret).as_bytes());
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{}_{}", self.id, self.secret).as_bytes());
         URL_SAFE_NO_PAD.encode(&digest.as_ref()[..CHECKSUM_LEN / 4 * 3])
     }
 }

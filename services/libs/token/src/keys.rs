@@ -120,7 +120,9 @@ impl KeySet {
         let set: JwkSet = serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
         let mut keys = HashMap::new();
         for jwk in set.keys {
-            if (jwk.kty.as_str(), jwk.crv.as_str(), jwk.alg.as_str()) != ("OKP", "Ed25519", "EdDSA") || jwk.kid.is_empty() {
+            if (jwk.kty.as_str(), jwk.crv.as_str(), jwk.alg.as_str()) != ("OKP", "Ed25519", "EdDSA")
+                || jwk.kid.is_empty()
+            {
                 return Err(malformed(format!("key {:?} is not an Ed25519 key", jwk.kid)));
             }
             let key = DecodingKey::from_ed_components(&jwk.x).map_err(|error| malformed(error.to_string()))?;

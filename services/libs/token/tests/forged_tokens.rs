@@ -70,7 +70,10 @@ fn our_own_tokens_are_accepted_and_say_what_was_signed() {
     let token = key().sign(&claims());
     assert_eq!(*verifier().verify(&token, NOW).unwrap(), claims());
     let wire = wire_claims();
-    assert_eq!((&wire["type"], &wire["sessionId"], &wire["scopes"][0]), (&json!("access"), &json!("l1"), &json!("messages:read")));
+    assert_eq!(
+        (&wire["type"], &wire["sessionId"], &wire["scopes"][0]),
+        (&json!("access"), &json!("l1"), &json!("messages:read"))
+    );
     let old = hs256(json!({"alg":"HS256","typ":"JWT"}), &wire, SECRET);
     assert_eq!(verifier().verify(&old, NOW).unwrap().subject, "orla");
 }
@@ -108,7 +111,8 @@ fn forged_headers_are_refused() {
         assert_eq!(verifier().verify(&with_header(header.clone()), NOW), Err(TokenError::Invalid), "{header}");
     }
     // The public key is no shared secret.
-    let public = decoded(&URL_SAFE_NO_PAD.encode(KeySet::to_jwks(&[&key()])))["keys"][0]["x"].as_str().unwrap().to_owned();
+    let public =
+        decoded(&URL_SAFE_NO_PAD.encode(KeySet::to_jwks(&[&key()])))["keys"][0]["x"].as_str().unwrap().to_owned();
     for header in [json!({"alg":"HS256","kid":"k1","typ":"at+jwt"}), json!({"alg":"HS256","typ":"JWT"})] {
         let forged = hs256(header, &wire_claims(), public.as_bytes());
         assert_eq!(verifier().verify(&forged, NOW), Err(TokenError::Invalid));

@@ -83,9 +83,8 @@ pub(super) fn settlement(settlement: wire::Settlement) -> Result<Settlement, Fau
             to: ack.to,
         })
     });
-    let ack_ids = settlement.ack_ids.iter().map(|id| {
-        MessageId::naming(id).map_err(|error| Fault::field("ack_ids", error))
-    });
+    let ack_ids =
+        settlement.ack_ids.iter().map(|id| MessageId::naming(id).map_err(|error| Fault::field("ack_ids", error)));
     let nacks = settlement.nacks.into_iter().map(|nack| -> Result<Nack, Fault> {
         Ok(Nack {
             position: position_from("nacks.position", nack.position)?,

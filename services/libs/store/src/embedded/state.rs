@@ -8,7 +8,9 @@ use waystation_domain::{Epoch, IncarnationId, SessionId, Timestamp};
 
 use super::credentials::Credentials;
 use super::mailbox::Mailbox;
-use crate::mailbox::{IncarnationInfo, Liveness, MailboxKey, RenewIncarnation, Renewed, SessionView, Sweep, Swept, Totals};
+use crate::mailbox::{
+    IncarnationInfo, Liveness, MailboxKey, RenewIncarnation, Renewed, SessionView, Sweep, Swept, Totals,
+};
 
 /// Changed only by operations, so that the journal can repeat them.
 #[derive(Debug, Serialize, Deserialize)]

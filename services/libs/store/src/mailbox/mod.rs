@@ -17,7 +17,9 @@ pub use session::{
     Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe, Sweep, Swept,
 };
 pub use settle::{Nack, Purge, Reject, Settle, Settled, Settlement};
-pub use view::{Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals};
+pub use view::{
+    Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals,
+};
 // The words of the log are the domain's; whoever uses this trait needs them with it.
 pub use waystation_domain::{
     AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,

@@ -7,7 +7,6 @@ use waystation_domain::{
     Timestamp,
 };
 
-
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum MessageState {

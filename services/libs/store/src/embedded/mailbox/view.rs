@@ -4,7 +4,9 @@ use waystation_domain::{MessageId, Position, Timestamp};
 
 use super::Mailbox;
 use crate::limits;
-use crate::mailbox::{Counters, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals};
+use crate::mailbox::{
+    Counters, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals,
+};
 
 impl Mailbox {
     pub(in crate::embedded) fn view(&self) -> MailboxView {

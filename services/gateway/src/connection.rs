@@ -1,0 +1,188 @@
+//! One WebSocket from its upgrade to its end.
+
+mod live;
+mod socket;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use waystation_domain::{Scope, ScopeSet, SessionId, Subscriptions};
+use waystation_token::{Claims, TokenError};
+use waystation_wire::{
+    AuthRejection, AuthRequest, ClientProfile, CloseCode, Handshake, HandshakeStep, Opening, ServerFrame, Session,
+};
+
+use crate::Parts;
+use crate::admission::Unauthenticated;
+use crate::registry::{Event, Registration};
+use crate::upstream::{OpenFailed, OpenRequest, SessionKey};
+use live::Live;
+use socket::{Incoming, Socket};
+
+/// A login that a client asks for.
+struct Login {
+    frame: Option<String>,
+    auth: Box<AuthRequest>,
+}
+
+/// A login that was verified.
+struct Verified {
+    login: Login,
+    claims: Arc<Claims>,
+}
+
+/// Runs until the socket or the session ends.
+pub(crate) async fn run(parts: Parts, stream: TcpStream, read: &[u8], admitted: Unauthenticated) {
+    parts.metrics.connections.inc();
+    let mut socket = Socket::new(stream, read, &parts).await;
+    let code = match log_in(&parts, &mut socket).await {
+        Ok(live) => {
+            drop(admitted);
+            parts.metrics.sessions.inc();
+            let code = live.run(&mut socket).await;
+            parts.metrics.sessions.dec();
+            code
+        }
+        Err(code) => {
+            if let Some(code) = code {
+                socket.close(code).await;
+            }
+            code
+        }
+    };
+    parts.metrics.closed(code);
+    parts.metrics.connections.dec();
+}
+
+/// From the first frame to an open session. An error is the code to close with, if it is not closed yet.
+async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Live, Option<CloseCode>> {
+    let login = await_auth(parts, socket).await?;
+    let reply_to = login.frame.clone();
+    let rejected = |rejection: AuthRejection, message: &str| ServerFrame::AuthError {
+        reply_to: reply_to.clone(),
+        rejection,
+        message: message.to_owned(),
+    };
+    let verified = match verify(parts, login) {
+        Ok(verified) => verified,
+        Err((rejection, message)) => {
+            socket.send(&rejected(rejection, message)).await;
+            return Err(Some(rejection.close_code()));
+        }
+    };
+    match open(parts, verified).await {
+        Ok(live) => Ok(live),
+        Err(OpenFailed::Rejected(rejection)) => {
+            let message = match rejection {
+                AuthRejection::MaxConnections => "five daemons of this orchestrator are connected",
+                AuthRejection::TokenExpired => "the token has expired",
+                AuthRejection::AuthFailed | AuthRejection::InsufficientScope => "the login is not valid",
+            };
+            socket.send(&rejected(rejection, message)).await;
+            Err(Some(rejection.close_code()))
+        }
+        Err(OpenFailed::DuplicateIdentity) => Err(Some(CloseCode::DuplicateIdentity)),
+        Err(OpenFailed::Unavailable) => Err(Some(CloseCode::Overloaded)),
+    }
+}
+
+async fn await_auth(parts: &Parts, socket: &mut Socket) -> Result<Login, Option<CloseCode>> {
+    let deadline = parts.context.clock.instant() + parts.config.limits.auth;
+    let mut handshake = Handshake::new(deadline);
+    loop {
+        let incoming = tokio::select! {
+            incoming = socket.next(true) => incoming,
+            () = tokio::time::sleep_until(deadline.into()) => return Err(Some(CloseCode::AuthTimeout)),
+            () = parts.context.lifecycle.stopping() => return Err(Some(CloseCode::Restarting)),
+        };
+        let received = match incoming {
+            Incoming::Frame(received) => received,
+            Incoming::Alive | Incoming::Flushed => continue,
+            Incoming::Broken(code) => return Err(code),
+        };
+        match handshake.handle_frame(received) {
+            HandshakeStep::Reply(frame) => socket.send(&frame).await,
+            HandshakeStep::Close(frame, code) => {
+                if let Some(frame) = frame {
+                    socket.send(&frame).await;
+                }
+                return Err(Some(code));
+            }
+            HandshakeStep::Login(frame, auth) => return Ok(Login { frame, auth }),
+        }
+    }
+}
+
+/// The token must be valid, a daemon's, and say what the frame says.
+fn verify(parts: &Parts, login: Login) -> Result<Verified, (AuthRejection, &'static str)> {
+    let verified = parts.verifier.verify(&login.auth.access_token, parts.context.clock.now());
+    let claims = verified.map_err(|error| match error {
+        TokenError::Expired => (AuthRejection::TokenExpired, "the token has expired"),
+        TokenError::Revoked => (AuthRejection::AuthFailed, "the token has been revoked"),
+        TokenError::Invalid => (AuthRejection::AuthFailed, "the token is not valid"),
+    })?;
+    let daemon = claims.as_daemon().ok_or((AuthRejection::AuthFailed, "the token is not a daemon's"))?;
+    if daemon.orchestrator != login.auth.orchestrator {
+        return Err((AuthRejection::AuthFailed, "the token is another orchestrator's"));
+    }
+    if daemon.daemon.as_ref().is_some_and(|bound| *bound != login.auth.daemon) {
+        return Err((AuthRejection::AuthFailed, "the token is another daemon's"));
+    }
+    let receives = [Scope::MessagesRead, Scope::EventsRead, Scope::ChannelsRead, Scope::PresenceRead];
+    if !receives.into_iter().any(|scope| claims.scopes.allows(scope)) {
+        return Err((AuthRejection::InsufficientScope, "the token allows to receive nothing"));
+    }
+    Ok(Verified { login, claims })
+}
+
+async fn open(parts: &Parts, verified: Verified) -> Result<Live, OpenFailed> {
+    let Verified { login: Login { frame, auth }, claims } = verified;
+    let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
+    // Registered first: a push may come before the answer.
+    let (registration, events) = parts.registry.register(session.clone(), claims.clone());
+    let subscriptions = match &auth.subscriptions {
+        None => None,
+        Some(patterns) => {
+            let all = Subscriptions::default().subscribe(patterns, &Default::default());
+            Some(all.map_err(|_| OpenFailed::Rejected(AuthRejection::AuthFailed))?)
+        }
+    };
+    let request = OpenRequest {
+        session: session.clone(),
+        token: SecretString::from(auth.access_token.as_str()),
+        daemon: auth.daemon.clone(),
+        instance: auth.instance.clone(),
+        window: auth.window,
+        resume: auth.resume,
+        subscriptions,
+    };
+    let (organization, opening) = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
+    let profile = ClientProfile {
+        session: session.clone(),
+        auth_frame: frame,
+        window: auth.window,
+        resume: auth.resume,
+        announces_client: auth.announces_client,
+        knows_gaps: auth.knows_gaps,
+    };
+    let key = SessionKey { organization, orchestrator: auth.orchestrator.clone(), session };
+    Ok(live(parts, profile, opening, claims, Opened { key, request, registration, events }))
+}
+
+/// What an open session holds.
+struct Opened {
+    key: SessionKey,
+    request: OpenRequest,
+    registration: Registration,
+    events: mpsc::Receiver<Event>,
+}
+
+fn live(parts: &Parts, profile: ClientProfile, opening: Opening, claims: Arc<Claims>, opened: Opened) -> Live {
+    let scopes: ScopeSet = claims.scopes;
+    let now = parts.context.clock.instant();
+    let session = Session::new(parts.config.session, profile, opening, scopes, now);
+    let left = claims.expires.since(parts.context.clock.now());
+    Live::new(parts.clone(), session, opened, now + left)
+}

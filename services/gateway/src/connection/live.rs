@@ -1,0 +1,290 @@
+//! A session that is open: one loop around one `select!`. Inside it is chosen what happened, outside it is done.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use waystation_domain::Subscriptions;
+use waystation_wire::{
+    CallFailed, CloseCode, Command, CompareAnswer, Ending, Opening, ReadResult, Session, SettleAnswer,
+};
+
+use super::Opened;
+use super::socket::{Incoming, Socket};
+use crate::registry::Event;
+use crate::{Parts, drain};
+
+/// Events that are taken in before the socket is written.
+const TOGETHER: usize = 64;
+/// How long acks that a client sent last are brought to the store after it has gone.
+const LAST_ACKS: Duration = Duration::from_secs(5);
+/// Between attempts to tell the store that the session has ended.
+const CLOSE_AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Live {
+    parts: Parts,
+    session: Session,
+    opened: Opened,
+    /// The token ends.
+    expires: Instant,
+    /// The client was told to come back elsewhere, and has had the time for it.
+    leave: Option<Instant>,
+    /// The session is to be opened again, by another incarnation.
+    reopen: Option<Instant>,
+    calls: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    /// Bytes written when a write began to wait, and since when.
+    stalled: Option<(u64, Instant)>,
+    /// What the session wants that the socket has no room for.
+    held: Option<Command>,
+}
+
+/// What a call brought.
+enum Answer {
+    Read(Result<ReadResult, CallFailed>),
+    Settled(Result<SettleAnswer, CallFailed>),
+    Compared(Result<CompareAnswer, CallFailed>),
+    Subscribed(Result<(), CallFailed>),
+    Reopened(Result<Opening, CallFailed>),
+}
+
+/// What happened.
+enum Happened {
+    Events(Vec<Event>),
+    Answered(Answer),
+    Received(Incoming),
+    Time,
+}
+
+/// How a loop ends.
+enum End {
+    /// By the client, or the line.
+    Gone,
+    /// By us, with this code.
+    Close(CloseCode),
+}
+
+impl Live {
+    pub(super) fn new(parts: Parts, session: Session, opened: Opened, expires: Instant) -> Live {
+        Live {
+            parts,
+            session,
+            opened,
+            expires,
+            leave: None,
+            reopen: None,
+            calls: FuturesUnordered::new(),
+            stalled: None,
+            held: None,
+        }
+    }
+
+    /// Serves until the end, and leaves. Answers the code it closed with, unless the client has gone.
+    pub(super) async fn run(mut self, socket: &mut Socket) -> Option<CloseCode> {
+        match self.serve(socket).await {
+            End::Gone => {
+                self.leave_store().await;
+                None
+            }
+            End::Close(code) => {
+                tokio::join!(socket.close(code), self.leave_store());
+                Some(code)
+            }
+        }
+    }
+
+    async fn serve(&mut self, socket: &mut Socket) -> End {
+        loop {
+            self.check_lease();
+            if let Some(end) = self.perform(socket) {
+                return end;
+            }
+            let timeout = self.timeout(socket);
+            let read = self.session.wants_input();
+            let happened = tokio::select! {
+                biased;
+                events = take(&mut self.opened.events) => Happened::Events(events),
+                Some(answer) = self.calls.next() => Happened::Answered(answer),
+                incoming = socket.next(read) => Happened::Received(incoming),
+                () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
+            };
+            let now = self.parts.context.clock.instant();
+            match happened {
+                Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, now)),
+                Happened::Answered(answer) => self.take_answer(answer, now),
+                Happened::Received(Incoming::Frame(received)) => self.session.handle_frame(received, now),
+                Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
+                Happened::Received(Incoming::Flushed) => {}
+                Happened::Received(Incoming::Broken(None)) => return End::Gone,
+                Happened::Received(Incoming::Broken(Some(code))) => return End::Close(code),
+                Happened::Time => {
+                    if let Some(end) = self.take_time(now) {
+                        return end;
+                    }
+                }
+            }
+            if self.opened.registration.handle.take_lost() {
+                self.session.handle_possible_loss(now);
+            }
+        }
+    }
+
+    /// A process that was stopped and continued finds here that others may serve its mailboxes.
+    fn check_lease(&mut self) {
+        let now = self.parts.context.clock.instant();
+        if !self.parts.lease.is_valid(now) {
+            self.session.suspend();
+        }
+    }
+
+    fn take_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Push(push) => self.session.handle_push(*push, now),
+            Event::PossibleLoss => self.session.handle_possible_loss(now),
+            Event::Reopen(after) => {
+                self.session.suspend();
+                self.reopen = Some(now + after);
+            }
+            Event::Drain(after) => {
+                self.session.drain(after);
+                self.leave = Some(now + after + drain::PATIENCE);
+            }
+            Event::End(ending) => self.session.end(ending),
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Read(read) => self.session.handle_read(read, now),
+            Answer::Settled(settled) => self.session.handle_settled(settled, now),
+            Answer::Compared(compared) => self.session.handle_compared(compared, now),
+            Answer::Subscribed(subscribed) => self.session.handle_subscribed(subscribed, now),
+            Answer::Reopened(reopened) => self.session.handle_reopened(reopened, now),
+        }
+    }
+
+    fn take_time(&mut self, now: Instant) -> Option<End> {
+        if self.expires <= now {
+            self.session.end(Ending::TokenExpired);
+        }
+        if self.leave.is_some_and(|at| at <= now) {
+            self.session.end(Ending::Restarting);
+        }
+        if self.reopen.take_if(|at| *at <= now).is_some() {
+            self.reopen_now();
+        }
+        if self.stalled.is_some_and(|(_, since)| now - since >= self.parts.config.limits.write_stall) {
+            // Nobody reads: a close frame would wait behind the rest.
+            return Some(End::Close(CloseCode::SlowConsumer));
+        }
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.session.handle_timeout(now);
+        }
+        None
+    }
+
+    /// When to look again if nothing happens.
+    fn timeout(&mut self, socket: &Socket) -> Instant {
+        let now = self.parts.context.clock.instant();
+        let written = socket.written();
+        self.stalled = match self.stalled {
+            _ if !socket.is_dirty() => None,
+            Some((before, since)) if before == written => Some((before, since)),
+            _ => Some((written, now)),
+        };
+        let stall = self.stalled.map(|(_, since)| since + self.parts.config.limits.write_stall);
+        let times = [Some(self.expires), self.leave, self.reopen, stall, self.session.poll_timeout()];
+        times.into_iter().flatten().min().unwrap_or(self.expires)
+    }
+
+    /// Does what the session wants, as far as the socket has room.
+    fn perform(&mut self, socket: &mut Socket) -> Option<End> {
+        while let Some(command) = self.held.take().or_else(|| self.session.next_command()) {
+            match command {
+                Command::Send(frame) => {
+                    if !socket.has_room() {
+                        self.held = Some(Command::Send(frame));
+                        return None;
+                    }
+                    if let Err(code) = socket.queue(&frame) {
+                        return Some(End::Close(code));
+                    }
+                }
+                Command::Close(code) => return Some(End::Close(code)),
+                Command::Reopen => self.reopen_now(),
+                call => self.call(call),
+            }
+        }
+        None
+    }
+
+    fn reopen_now(&mut self) {
+        let (upstream, lease, request) =
+            (self.parts.upstream.clone(), self.parts.lease.clone(), self.opened.request.clone());
+        self.calls.push(Box::pin(async move {
+            let opened = upstream.open(lease.incarnation(), request).await;
+            Answer::Reopened(opened.map(|(_, opening)| opening).map_err(|_| CallFailed::Unavailable))
+        }));
+    }
+
+    fn call(&mut self, command: Command) {
+        let (upstream, key) = (self.parts.upstream.clone(), self.opened.key.clone());
+        self.calls.push(match command {
+            Command::Read(read) => Box::pin(async move { Answer::Read(upstream.read(&key, read).await) }),
+            Command::Settle(settle) => Box::pin(async move { Answer::Settled(upstream.settle(&key, settle).await) }),
+            Command::Compare { status, metrics, idle } => {
+                Box::pin(async move { Answer::Compared(upstream.compare(&key, status, metrics, idle).await) })
+            }
+            Command::Subscribe(wanted) => {
+                let wanted: Subscriptions = wanted;
+                Box::pin(async move { Answer::Subscribed(upstream.subscribe(&key, &wanted).await) })
+            }
+            Command::Send(_) | Command::Close(_) | Command::Reopen => return,
+        });
+    }
+
+    /// Brings the last acks home, then tells the store that the session has ended.
+    async fn leave_store(mut self) {
+        let settling = async {
+            while self.session.is_settling() {
+                while let Some(command) = self.session.next_command() {
+                    if matches!(command, Command::Settle(_)) {
+                        self.call(command);
+                    }
+                }
+                let Some(answer) = self.calls.next().await else { break };
+                let now = self.parts.context.clock.instant();
+                if let Answer::Settled(settled) = answer {
+                    self.session.handle_settled(settled, now);
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_ACKS, settling).await.is_err() {
+            tracing::debug!("the last acks of a session did not reach the store");
+        }
+        let drained = self.session.is_draining();
+        let Live { parts, opened, .. } = self;
+        let Opened { key, registration, .. } = opened;
+        drop(registration);
+        let lifecycle = parts.context.lifecycle.clone();
+        // While the store is away the session stays in it; it must not outlive its socket there.
+        parts.context.lifecycle.spawn(async move {
+            while parts.upstream.close(&key, false, drained).await.is_err() {
+                tokio::select! {
+                    () = tokio::time::sleep(CLOSE_AGAIN) => {}
+                    () = lifecycle.stopping() => return,
+                }
+            }
+        });
+    }
+}
+
+/// The next events, as many as are there.
+async fn take(events: &mut tokio::sync::mpsc::Receiver<Event>) -> Vec<Event> {
+    let mut taken = Vec::new();
+    if events.recv_many(&mut taken, TOGETHER).await == 0 {
+        // The registry keeps a sender as long as this session is registered.
+        std::future::pending::<()>().await;
+    }
+    taken
+}

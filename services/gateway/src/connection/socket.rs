@@ -1,0 +1,227 @@
+//! A WebSocket with limits: what it reads is bounded before it is buffered, what it writes is merged.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::{Sink, Stream as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use waystation_runtime::Clock;
+use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, decode, encode};
+
+use crate::Parts;
+
+/// Read at once. Kept small: most connections are idle.
+const READ_BUFFER: usize = 4 * 1024;
+/// Frames are merged up to so many bytes before they are written.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Frames wait in the log rather than here beyond so many bytes.
+const BUFFERED: usize = 64 * 1024;
+/// Control frames are counted over this period.
+const CONTROL_PERIOD: Duration = Duration::from_secs(10);
+/// How long a close is waited for.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Something from the client.
+pub(super) enum Incoming {
+    /// A frame, or why it is none.
+    Frame(Result<Received, FrameError>),
+    /// A ping or pong.
+    Alive,
+    /// All that was queued has been written.
+    Flushed,
+    /// The connection has ended, or must: then with this code.
+    Broken(Option<CloseCode>),
+}
+
+pub(super) struct Socket {
+    inner: WebSocketStream<Counted>,
+    clock: Clock,
+    metrics: crate::metrics::Metrics,
+    /// For the ids of frames.
+    connection: u64,
+    frames: u64,
+    /// Something was queued and not flushed.
+    dirty: bool,
+    /// Bytes queued so far, of which the stream has counted those that were written.
+    queued: u64,
+    control: (Instant, u32),
+    most_control: u32,
+}
+
+impl Socket {
+    pub(super) async fn new(stream: TcpStream, read: &[u8], parts: &Parts) -> Socket {
+        let limits = parts.config.limits;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(8 << 20)
+            .max_message_size(Some(limits.frame_bytes))
+            .max_frame_size(Some(limits.frame_bytes));
+        let counted = Counted { stream, written: 0 };
+        let inner = WebSocketStream::from_partially_read(counted, read.to_vec(), Role::Server, Some(config)).await;
+        Socket {
+            inner,
+            clock: parts.context.clock,
+            metrics: parts.metrics.clone(),
+            connection: parts.context.entropy.number(),
+            frames: 0,
+            dirty: false,
+            queued: 0,
+            control: (parts.context.clock.instant(), 0),
+            most_control: limits.control_frames,
+        }
+    }
+
+    /// Whether another frame may be queued.
+    pub(super) fn has_room(&self) -> bool {
+        self.queued.saturating_sub(self.written()) < BUFFERED as u64
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Bytes that the kernel has taken; a stalled write shows by their standing still.
+    pub(super) fn written(&self) -> u64 {
+        self.inner.get_ref().written
+    }
+
+    /// Queues a frame; [`Socket::next`] writes it.
+    pub(super) fn queue(&mut self, frame: &ServerFrame) -> Result<(), CloseCode> {
+        self.frames += 1;
+        let stamp = FrameStamp { connection: self.connection, number: self.frames, now: self.clock.now() };
+        let text = encode(frame, stamp);
+        self.metrics.frames_out.inc();
+        // Header of a server's frame: 2 to 10 bytes.
+        self.queued += text.len() as u64 + 4;
+        self.dirty = true;
+        let message = Message::Text(text.into());
+        Pin::new(&mut self.inner).start_send(message).map_err(|_| CloseCode::SlowConsumer)
+    }
+
+    /// Queues a frame and writes it, for as long as the client reads.
+    pub(super) async fn send(&mut self, frame: &ServerFrame) {
+        if self.queue(frame).is_ok() {
+            let flushed = poll_fn(|cx| Pin::new(&mut self.inner).poll_flush(cx));
+            if tokio::time::timeout(CLOSING, flushed).await.is_ok() {
+                self.dirty = false;
+            }
+        }
+    }
+
+    /// Writes what is queued and, if asked to, reads on. Nothing is lost if it is dropped.
+    pub(super) async fn next(&mut self, read: bool) -> Incoming {
+        let found = poll_fn(|cx| {
+            if self.dirty {
+                match Pin::new(&mut self.inner).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.dirty = false;
+                        self.queued = self.written();
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
+                    Poll::Pending => {}
+                }
+            }
+            if read { Pin::new(&mut self.inner).poll_next(cx).map(Some) } else { Poll::Pending }
+        });
+        match found.await {
+            None => Incoming::Flushed,
+            Some(message) => self.judge(message),
+        }
+    }
+
+    fn judge(&mut self, message: Option<Result<Message, Error>>) -> Incoming {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.metrics.frames_in.inc();
+                Incoming::Frame(decode(&text))
+            }
+            Some(Ok(Message::Binary(_))) => {
+                let message = "this connection speaks JSON text frames".to_owned();
+                Incoming::Frame(Err(FrameError { reply_to: None, message, field: None }))
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.count_control(),
+            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Incoming::Broken(None),
+            Some(Err(error)) => Incoming::Broken(code_of(&error)),
+        }
+    }
+
+    fn count_control(&mut self) -> Incoming {
+        let now = self.clock.instant();
+        if now - self.control.0 > CONTROL_PERIOD {
+            self.control = (now, 0);
+        }
+        self.control.1 += 1;
+        // The library has queued a pong.
+        self.dirty = true;
+        if self.control.1 > self.most_control {
+            Incoming::Broken(Some(CloseCode::RateLimited))
+        } else {
+            Incoming::Alive
+        }
+    }
+
+    /// Says why, and waits for the client's answer, but not for long.
+    pub(super) async fn close(&mut self, code: CloseCode) {
+        let frame = CloseFrame { code: WireCode::from(code.number()), reason: code.name().into() };
+        let closing = async {
+            if self.inner.close(Some(frame)).await.is_err() {
+                return;
+            }
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut self.inner).poll_next(cx)).await {}
+        };
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::debug!("a client did not answer a close");
+        }
+    }
+}
+
+/// What to close with after an error of the WebSocket; `None`: nobody is there to be told.
+fn code_of(error: &Error) -> Option<CloseCode> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. } | CapacityError::TooManyHeaders) => {
+            Some(CloseCode::TooBig)
+        }
+        Error::Protocol(_) => Some(CloseCode::ProtocolError),
+        Error::Utf8(_) => Some(CloseCode::InvalidText),
+        Error::WriteBufferFull(_) => Some(CloseCode::SlowConsumer),
+        _ => None,
+    }
+}
+
+/// A stream that counts what it has written.
+struct Counted {
+    stream: TcpStream,
+    written: u64,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.written += written as u64;
+        Poll::Ready(Ok(written))
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

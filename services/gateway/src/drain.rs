@@ -1,0 +1,27 @@
+//! Leaving in order: daemons are told when to come back, each at a moment of its own.
+
+use std::time::Duration;
+
+use crate::registry::Event;
+use crate::{Parts, lease};
+
+/// How often it is looked whether all have gone.
+const LOOK: Duration = Duration::from_millis(50);
+/// A client that was told to come back is closed this long after its moment.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Resolves when every session has gone, or after `grace`.
+pub(crate) async fn drain(parts: &Parts, grace: Duration) {
+    let begun = parts.context.clock.instant();
+    parts.admission.close();
+    if let Err(fault) = lease::renew(parts, true).await {
+        tracing::warn!("cannot tell routers of the drain: {fault:?}");
+    }
+    let spread = parts.config.limits.drain_spread.min(grace.saturating_sub(PATIENCE * 2));
+    let spread = u64::try_from(spread.as_millis()).unwrap_or(0);
+    let entropy = parts.context.entropy;
+    parts.registry.send_all(|| Event::Drain(Duration::from_millis(entropy.below(spread))));
+    while parts.registry.len() > 0 && parts.context.clock.instant() - begun < grace {
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,76 @@
+//! From a request to a WebSocket.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::Door;
+use super::login::flat_error;
+use crate::connection;
+use crate::metrics::Refused;
+
+/// GET of a WebSocket path.
+pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request) -> Response {
+    let headers = request.headers();
+    if !is_upgrade(headers) {
+        return description();
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
+        return flat_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Sec-WebSocket-Key is missing or malformed");
+    };
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let refused = flat_error(StatusCode::UPGRADE_REQUIRED, "VALIDATION_ERROR", "only WebSocket version 13");
+        return ([(header::SEC_WEBSOCKET_VERSION, "13")], refused).into_response();
+    }
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !door.parts.config.allowed_origins.iter().any(|allowed| origin == allowed.as_str())
+    {
+        door.parts.metrics.refused(Refused::Origin);
+        return flat_error(StatusCode::FORBIDDEN, "FORBIDDEN", "this web page may not connect");
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    let upgrading = hyper::upgrade::on(&mut request);
+    let parts = door.parts.clone();
+    let Some(admitted) = door.peer.take() else {
+        return flat_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "this connection was upgraded before");
+    };
+    door.parts.context.lifecycle.spawn(async move {
+        let Ok(upgraded) = upgrading.await else { return };
+        // The plain stream without hyper's buffers: most connections are idle for hours.
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(raw) => connection::run(parts, raw.io.into_inner(), &raw.read_buf, admitted).await,
+            Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let lists = |name, wanted: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
+    };
+    lists(header::CONNECTION, "upgrade") && lists(header::UPGRADE, "websocket")
+}
+
+/// What this path is, for people who look.
+fn description() -> Response {
+    Json(json!({
+        "service": "waystation",
+        "protocol": "daemon WebSocket, version 1",
+        "connect": "send a WebSocket upgrade to this path, then an auth frame",
+    }))
+    .into_response()
+}

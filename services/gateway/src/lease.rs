@@ -1,0 +1,118 @@
+//! The lease of this gateway's incarnation (delivery, rule 10).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use waystation_domain::IncarnationId;
+use waystation_rpc::Fault;
+use waystation_runtime::Context;
+
+use crate::Parts;
+use crate::registry::Event;
+
+/// How often the lease is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Without a renewal for so long nothing is delivered: earlier than the store gives the mailboxes on.
+const DELIVER_FOR: Duration = Duration::from_secs(12);
+/// After a failed renewal.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Sessions are opened again within this time, so that a store that is back is not stormed.
+const REOPEN_SPREAD: Duration = Duration::from_secs(5);
+
+/// Who this process is, and whether it may deliver. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Lease(Arc<Inner>);
+
+struct Inner {
+    incarnation: ArcSwap<IncarnationId>,
+    started: Instant,
+    /// Milliseconds after `started`.
+    valid_until: AtomicU64,
+}
+
+fn mint(context: &Context) -> IncarnationId {
+    let id = context.entropy.id();
+    id.parse().unwrap_or_else(|error| unreachable!("hexadecimal digits are an id: {error}"))
+}
+
+impl Lease {
+    pub(crate) fn new(context: &Context) -> Lease {
+        Lease(Arc::new(Inner {
+            incarnation: ArcSwap::from_pointee(mint(context)),
+            started: context.clock.instant(),
+            valid_until: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn incarnation(&self) -> IncarnationId {
+        IncarnationId::clone(&self.0.incarnation.load())
+    }
+
+    /// Whether anything may be delivered.
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.millis(now) < self.0.valid_until.load(Ordering::Acquire)
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.0.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Counted from before the request: the store's lease began later.
+    fn renewed(&self, asked: Instant) {
+        self.0.valid_until.store(self.millis(asked + DELIVER_FOR), Ordering::Release);
+    }
+}
+
+/// Renews until the process ends. Resolves when the lease holds for the first time.
+pub(crate) async fn keep(parts: &Parts) {
+    while let Err(fault) = renew(parts, false).await {
+        tracing::warn!("cannot take a lease: {fault:?}");
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = parts.context.lifecycle.stopping() => return,
+        }
+    }
+    let parts = parts.clone();
+    let lifecycle = parts.context.lifecycle.clone();
+    lifecycle.clone().spawn(async move {
+        let mut pause = RENEW_EVERY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = lifecycle.stopping() => return,
+            }
+            pause = match renew(&parts, false).await {
+                Ok(()) => RENEW_EVERY,
+                Err(fault) => {
+                    tracing::warn!("cannot renew the lease: {fault:?}");
+                    AGAIN
+                }
+            };
+        }
+    });
+}
+
+/// Renews once. A lease that had ended is taken anew by another incarnation, which opens every session again.
+pub(crate) async fn renew(parts: &Parts, draining: bool) -> Result<(), Fault> {
+    let lease = &parts.lease;
+    let asked = parts.context.clock.instant();
+    let was_valid = lease.is_valid(asked);
+    let address = parts.config.advertised.clone();
+    if parts.upstream.renew(&lease.incarnation(), address.clone(), draining).await? {
+        lease.0.incarnation.store(Arc::new(mint(&parts.context)));
+        tracing::warn!(incarnation = %lease.incarnation(), "the lease had ended: opening every session again");
+        parts.upstream.renew(&lease.incarnation(), address, draining).await?;
+        lease.renewed(asked);
+        let spread = u64::try_from(REOPEN_SPREAD.as_millis()).unwrap_or(0);
+        let entropy = parts.context.entropy;
+        parts.registry.send_all(|| Event::Reopen(Duration::from_millis(entropy.below(spread))));
+        return Ok(());
+    }
+    lease.renewed(asked);
+    if !was_valid {
+        parts.registry.send_all(|| Event::PossibleLoss);
+    }
+    Ok(())
+}

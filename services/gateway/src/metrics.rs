@@ -1,0 +1,54 @@
+//! What gateway counts.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
+use waystation_wire::CloseCode;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) sessions: Gauge,
+    pub(crate) frames_in: Counter,
+    pub(crate) frames_out: Counter,
+    closes: Family<CloseLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CloseLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    because: Refused,
+}
+
+/// Why a connection was refused before its login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Refused {
+    TooMany,
+    Silent,
+    Origin,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics::default();
+        registry.register("waystation_connections", "Open connections", metrics.connections.clone());
+        registry.register("waystation_sessions", "Sessions that have logged in", metrics.sessions.clone());
+        registry.register("waystation_frames_received", "Frames of clients", metrics.frames_in.clone());
+        registry.register("waystation_frames_sent", "Frames for clients", metrics.frames_out.clone());
+        registry.register("waystation_closes", "Closed WebSockets by reason", metrics.closes.clone());
+        registry.register("waystation_refused", "Connections refused before their login", metrics.refused.clone());
+        metrics
+    }
+
+    pub(crate) fn closed(&self, code: Option<CloseCode>) {
+        self.closes.get_or_create(&CloseLabels { reason: code.map_or("BY_CLIENT", CloseCode::name) }).inc();
+    }
+
+    pub(crate) fn refused(&self, because: Refused) {
+        self.refused.get_or_create(&RefusedLabels { because }).inc();
+    }
+}

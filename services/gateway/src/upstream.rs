@@ -1,0 +1,278 @@
+//! Calls to routers and auth, in the words of sessions.
+
+mod combiner;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::Status;
+use tonic::transport::Channel;
+use waystation_domain::{
+    DaemonId, IncarnationId, InstanceId, OrchestratorId, OrganizationId, ReportedStatus, ResumePoint, ResumeVerdict,
+    SessionId, Subscriptions, Window,
+};
+use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
+use waystation_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, RefreshTokenRequest, RefreshTokenResponse};
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::router::v1 as wire;
+use waystation_proto::router::v1::session_service_client::SessionServiceClient;
+use waystation_rpc::convert::{
+    activation_from, entry_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to, subscriptions_from,
+    subscriptions_to,
+};
+use waystation_rpc::{Authorized, Bearer, Fault, reason_of};
+use waystation_runtime::Context;
+use waystation_wire::{
+    AuthRejection, CallFailed, CompareAnswer, Opening, ReadRequest, ReadResult, SettleAnswer, SettleRequest,
+};
+
+use combiner::Combiner;
+
+/// Longest wait for an answer; after it the outcome is unknown.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Other services, as connections need them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Upstream {
+    sessions: SessionServiceClient<Authorized>,
+    auth: AuthServiceClient<Channel>,
+    settle: Combiner<wire::Settlement, wire::Settled>,
+    compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
+}
+
+/// Which session of which mailbox.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionKey {
+    pub(crate) organization: OrganizationId,
+    pub(crate) orchestrator: OrchestratorId,
+    pub(crate) session: SessionId,
+}
+
+impl SessionKey {
+    fn to_wire(&self) -> Option<wire::SessionRef> {
+        Some(wire::SessionRef {
+            organization_id: self.organization.to_string(),
+            orchestrator_id: self.orchestrator.to_string(),
+            session_id: self.session.to_string(),
+        })
+    }
+}
+
+/// What a router must know to open a session.
+#[derive(Clone)]
+pub(crate) struct OpenRequest {
+    pub(crate) session: SessionId,
+    pub(crate) token: SecretString,
+    pub(crate) daemon: DaemonId,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) window: Window,
+    pub(crate) resume: Option<ResumePoint>,
+    pub(crate) subscriptions: Option<Subscriptions>,
+}
+
+/// Why a session was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenFailed {
+    /// For a reason that the client is told.
+    Rejected(AuthRejection),
+    /// Two instances keep displacing each other.
+    DuplicateIdentity,
+    /// Nobody could tell now.
+    Unavailable,
+}
+
+fn call_failed(status: &Status) -> CallFailed {
+    match reason_of(status) {
+        Some(ErrorReason::SessionUnknown | ErrorReason::GatewayExpired) => CallFailed::SessionUnknown,
+        Some(ErrorReason::Fenced) => CallFailed::NotHolder,
+        _ => CallFailed::Unavailable,
+    }
+}
+
+/// Waits for an answer for as long as it makes sense.
+async fn answered<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
+    let answer = tokio::time::timeout(PATIENCE, call).await;
+    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))).map(tonic::Response::into_inner)
+}
+
+impl Upstream {
+    pub(crate) fn new(router: Channel, auth: Channel, bearer: Bearer, context: &Context) -> Upstream {
+        // A read may bring a whole window.
+        let sessions = SessionServiceClient::with_interceptor(router, bearer).max_decoding_message_size(64 << 20);
+        let of_settle = sessions.clone();
+        let settle = Combiner::start(context, move |settlements| {
+            let mut client = of_settle.clone();
+            async move {
+                let request = wire::AcknowledgeRequest { settlements };
+                answered(client.acknowledge(request)).await.map(|answer| answer.results)
+            }
+        });
+        let of_compare = sessions.clone();
+        let compare = Combiner::start(context, move |reports| {
+            let mut client = of_compare.clone();
+            async move {
+                let request = wire::CompareHeadsRequest { reports };
+                answered(client.compare_heads(request)).await.map(|answer| answer.results)
+            }
+        });
+        Upstream { sessions, auth: AuthServiceClient::new(auth), settle, compare }
+    }
+
+    /// Renews the lease; answers whether it had ended.
+    pub(crate) async fn renew(&self, id: &IncarnationId, address: String, draining: bool) -> Result<bool, Fault> {
+        let request = wire::RenewGatewayRequest { incarnation_id: id.to_string(), address, draining };
+        let answer = answered(self.sessions.clone().renew_gateway(request)).await;
+        answer.map(|answer| answer.expired).map_err(|status| Fault::unavailable(status.message()))
+    }
+
+    pub(crate) async fn open(
+        &self,
+        incarnation: IncarnationId,
+        open: OpenRequest,
+    ) -> Result<(OrganizationId, Opening), OpenFailed> {
+        let request = wire::OpenSessionRequest {
+            incarnation_id: incarnation.to_string(),
+            session_id: open.session.to_string(),
+            access_token: open.token.expose_secret().to_owned(),
+            daemon_id: open.daemon.to_string(),
+            instance: open.instance.map(|instance| instance.to_string()),
+            max_in_flight: open.window.entries,
+            max_in_flight_bytes: open.window.bytes,
+            resume: open.resume.map(|resume| wire::ResumePoint {
+                epoch: resume.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+                positions: Some(lanes_to(&resume.positions)),
+            }),
+            subscriptions: open.subscriptions.as_ref().map(subscriptions_to),
+        };
+        let answer = answered(self.sessions.clone().open_session(request)).await;
+        let answer = answer.map_err(|status| match reason_of(&status) {
+            Some(ErrorReason::MaxConnections) => OpenFailed::Rejected(AuthRejection::MaxConnections),
+            Some(ErrorReason::DuplicateIdentity) => OpenFailed::DuplicateIdentity,
+            Some(ErrorReason::TokenExpired) => OpenFailed::Rejected(AuthRejection::TokenExpired),
+            Some(
+                ErrorReason::Unauthenticated
+                | ErrorReason::TokenRevoked
+                | ErrorReason::NotFound
+                | ErrorReason::InvalidField,
+            ) => OpenFailed::Rejected(AuthRejection::AuthFailed),
+            _ => OpenFailed::Unavailable,
+        })?;
+        read_opening(answer).map_err(|fault| {
+            tracing::error!("a router gave an answer that cannot be read: {fault:?}");
+            OpenFailed::Unavailable
+        })
+    }
+
+    pub(crate) async fn read(&self, key: &SessionKey, read: ReadRequest) -> Result<ReadResult, CallFailed> {
+        let request = wire::ReadMailboxRequest {
+            session: key.to_wire(),
+            fence: read.fence,
+            read_id: read.read_id,
+            positions: Some(lanes_to(&read.positions)),
+            exits_position: read.exits_position,
+            max_entries: read.max_entries,
+            max_critical: read.max_critical,
+            max_bytes: read.max_bytes,
+            window_empty: read.window_empty,
+        };
+        let answer = answered(self.sessions.clone().read_mailbox(request)).await;
+        let answer = answer.map_err(|status| call_failed(&status))?;
+        read_result(read.read_id, answer).map_err(unreadable)
+    }
+
+    pub(crate) async fn settle(&self, key: &SessionKey, settle: SettleRequest) -> Result<SettleAnswer, CallFailed> {
+        let settlement = wire::Settlement {
+            session: key.to_wire(),
+            fence: settle.fence,
+            acks: (settle.acks.iter())
+                .map(|ack| wire::AckRange {
+                    epoch: ack.epoch.to_string(),
+                    lane: lane_to(ack.lane).into(),
+                    from: ack.from,
+                    to: ack.to,
+                })
+                .collect(),
+            ack_ids: settle.ack_ids.iter().map(|id| id.as_str().to_owned()).collect(),
+            nacks: Vec::new(),
+            rejects: Vec::new(),
+            charges: (settle.charges.iter())
+                .map(|charge| wire::Charge { position: Some(position_to(charge.position)), attempt: charge.attempt })
+                .collect(),
+            gap_mark: settle.gap_mark,
+        };
+        let settled = self.settle.call(settlement).await.map_err(|status| call_failed(&status))?;
+        Ok(SettleAnswer { fenced: settled.fenced, heads: heads_from(settled.heads) })
+    }
+
+    pub(crate) async fn compare(
+        &self,
+        key: &SessionKey,
+        status: Option<ReportedStatus>,
+        metrics: Option<Bytes>,
+        idle: Duration,
+    ) -> Result<CompareAnswer, CallFailed> {
+        let report = wire::SessionReport {
+            session: key.to_wire(),
+            status: status.map_or("", ReportedStatus::name).to_owned(),
+            metrics: metrics.unwrap_or_default(),
+            idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+        };
+        let found = self.compare.call(report).await.map_err(|status| call_failed(&status))?;
+        if found.unknown {
+            return Err(CallFailed::SessionUnknown);
+        }
+        let activation = found.activation.map(|activation| activation_from(found.fence, activation));
+        Ok(CompareAnswer { heads: heads_from(found.heads), activation: activation.transpose().map_err(unreadable)? })
+    }
+
+    pub(crate) async fn subscribe(&self, key: &SessionKey, wanted: &Subscriptions) -> Result<(), CallFailed> {
+        let request =
+            wire::UpdateInterestRequest { session: key.to_wire(), subscriptions: Some(subscriptions_to(wanted)) };
+        let answer = answered(self.sessions.clone().update_interest(request)).await;
+        answer.map(|_| ()).map_err(|status| call_failed(&status))
+    }
+
+    pub(crate) async fn close(&self, key: &SessionKey, goodbye: bool, drained: bool) -> Result<(), CallFailed> {
+        let request = wire::CloseSessionRequest { session: key.to_wire(), goodbye, drained };
+        let answer = answered(self.sessions.clone().close_session(request)).await;
+        answer.map(|_| ()).map_err(|status| call_failed(&status))
+    }
+
+    pub(crate) async fn log_in(&self, request: IssueTokenRequest) -> Result<IssueTokenResponse, Status> {
+        answered(self.auth.clone().issue_token(request)).await
+    }
+
+    pub(crate) async fn refresh(&self, refresh_token: String) -> Result<RefreshTokenResponse, Status> {
+        answered(self.auth.clone().refresh_token(RefreshTokenRequest { refresh_token })).await
+    }
+}
+
+fn unreadable(fault: Fault) -> CallFailed {
+    tracing::error!("a router gave an answer that cannot be read: {fault:?}");
+    CallFailed::Unavailable
+}
+
+fn read_opening(answer: wire::OpenSessionResponse) -> Result<(OrganizationId, Opening), Fault> {
+    let organization = waystation_rpc::convert::parse("organization_id", &answer.organization_id)?;
+    let verdict = match answer.verdict() {
+        wire::ResumeVerdict::Unspecified => ResumeVerdict::Fresh,
+        wire::ResumeVerdict::Resumed => ResumeVerdict::Resumed,
+        wire::ResumeVerdict::StoreRestarted => ResumeVerdict::StoreRestarted,
+        wire::ResumeVerdict::PossiblyLost => ResumeVerdict::PossiblyLost,
+    };
+    let activation = answer.activation.map(|activation| activation_from(answer.fence, activation)).transpose()?;
+    let subscriptions = subscriptions_from(answer.subscriptions.unwrap_or_default())?;
+    Ok((organization, Opening { activation, verdict, subscriptions }))
+}
+
+fn read_result(read_id: u64, answer: wire::ReadMailboxResponse) -> Result<ReadResult, Fault> {
+    Ok(ReadResult {
+        read_id,
+        gaps: answer.gaps.into_iter().map(gap_from).collect::<Result<_, _>>()?,
+        exits_position: answer.exits_position,
+        entries: answer.entries.into_iter().map(entry_from).collect::<Result<_, _>>()?,
+        heads: heads_from(answer.heads),
+        positions: lanes_from(answer.positions),
+    })
+}

@@ -1,0 +1,103 @@
+//! `waystation-standalone`: all services in one process.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use secrecy::SecretString;
+use waystation_standalone::{Journal, Options, Standalone, StartError, banner};
+use waystation_telemetry::{LogFormat, init_logs};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A bad configuration (sysexits.h: EX_USAGE).
+const BAD_CONFIGURATION: u8 = 64;
+/// How long a stop waits for each service.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// All services of Waystation in one process, over the embedded store.
+#[derive(Parser)]
+#[command(name = "waystation-standalone", version)]
+struct Arguments {
+    /// Directory of the journal, the secrets and dev.json
+    #[arg(long, env = "WAYSTATION_STATE_DIR", default_value = ".waystation")]
+    state_dir: PathBuf,
+    /// Keep nothing: a stop forgets every message
+    #[arg(long, conflicts_with = "fsync")]
+    memory: bool,
+    /// Let each answer wait for the disk: survives a power cut
+    #[arg(long)]
+    fsync: bool,
+    /// Loopback address to bind
+    #[arg(long, default_value = "127.0.0.1")]
+    bind: IpAddr,
+    /// Bind any free ports; dev.json tells which
+    #[arg(long)]
+    any_ports: bool,
+    /// Write logs as JSON
+    #[arg(long)]
+    json_logs: bool,
+    /// Shared HS256 secret of the older platform, at least 32 bytes
+    #[arg(long, env = "DAEMON_JWT_SECRET", hide_env_values = true)]
+    daemon_jwt_secret: Option<String>,
+}
+
+impl Arguments {
+    fn into_options(self) -> Options {
+        let journal = match (self.memory, self.fsync) {
+            (true, _) => Journal::None,
+            (false, false) => Journal::PageCache,
+            (false, true) => Journal::Fsync,
+        };
+        Options {
+            journal,
+            bind: self.bind,
+            any_ports: self.any_ports,
+            hs256: self.daemon_jwt_secret.map(SecretString::from),
+            ..Options::new(self.state_dir)
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            error.print().ok();
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(BAD_CONFIGURATION) };
+        }
+    };
+    init_logs(if arguments.json_logs { LogFormat::Json } else { LogFormat::Text });
+    match run(arguments.into_options()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                StartError::Options(_) => ExitCode::from(BAD_CONFIGURATION),
+                StartError::Store(_) | StartError::Io { .. } | StartError::Service(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<bool, StartError> {
+    let state_dir = options.state_dir.clone();
+    let durability = match options.journal {
+        Journal::None => "PROCESS",
+        Journal::PageCache => "PAGE_CACHE",
+        Journal::Fsync => "FSYNC",
+    };
+    let standalone = Standalone::start(options).await?;
+    let text = banner(&standalone.dev, &state_dir, durability);
+    // A closed standard output is no reason not to serve.
+    std::io::stdout().write_all(text.as_bytes()).ok();
+    let in_order = standalone.run(GRACE).await;
+    in_order.map_err(|source| StartError::Io { action: "receive signals".to_owned(), source })
+}
