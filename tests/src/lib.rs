@@ -1,1 +1,34 @@
+//! What tests, benchmarks and the demo share: a cell to talk to, and plain clients that talk.
+//!
+//! The clients know nothing of Waystation's crates but the contract: they are what an outsider would write.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
+mod backend;
+mod cell;
+mod daemon;
+pub mod process;
+mod rest;
+
+pub use backend::{Backend, code_and_reason};
+pub use cell::Cell;
+pub use daemon::{Daemon, frame};
+pub use process::Process;
+pub use rest::{hs256, http, log_in, post};
+
+use std::time::Duration;
+
+/// Longest wait for anything: what has not happened by then does not happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until a condition holds, looking again and again.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}

@@ -9,13 +9,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use waystation_auth::{Authority, ServiceAccount};
 use waystation_gateway::{Gateway, Limits};
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Lifecycle, shutdown_signal};
 use waystation_store::{OpenError, Store, limits};
-use waystation_token::Pepper;
+use waystation_token::{KeySet, Pepper};
 use waystation_wire::SessionConfig;
 
 pub use banner::banner;
@@ -121,6 +121,10 @@ impl Standalone {
         if !options.bind.is_loopback() {
             let message = format!("{}: while the dev credentials exist only loopback is bound", options.bind);
             return Err(StartError::Options(message));
+        }
+        if let Some(secret) = &options.hs256 {
+            let judged = KeySet::default().with_hs256(secret.expose_secret().as_bytes());
+            judged.map_err(|error| StartError::Options(format!("DAEMON_JWT_SECRET: {error}")))?;
         }
         let contexts = [Context::of_host(), Context::of_host(), Context::of_host()];
         let [for_gateway, for_router, for_auth] = &contexts;

@@ -1,0 +1,82 @@
+//! The dependency rules of docs/architecture.md, read from cargo.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Crates of the workspace that each may use. Whatever is not here may use none.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("waystation-proto", &[]),
+    ("waystation-domain", &[]),
+    ("waystation-telemetry", &[]),
+    ("waystation-wire", &["domain"]),
+    ("waystation-runtime", &["domain", "telemetry"]),
+    ("waystation-token", &["domain"]),
+    ("waystation-store", &["domain"]),
+    ("waystation-rpc", &["domain", "proto", "runtime", "token"]),
+    ("waystation-auth", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
+    ("waystation-router", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
+    ("waystation-gateway", &["domain", "proto", "rpc", "runtime", "telemetry", "token", "wire"]),
+    (
+        "waystation-standalone",
+        &["auth", "domain", "gateway", "router", "rpc", "runtime", "store", "telemetry", "token", "wire"],
+    ),
+];
+
+/// Libraries that only these crates may name.
+const KEPT_TO: &[(&str, &[&str])] = &[
+    ("jsonwebtoken", &["waystation-token"]),
+    ("redis", &["waystation-store"]),
+    ("tokio-tungstenite", &["waystation-gateway", "waystation-tests"]),
+];
+
+/// Libraries that these crates must not name: they hold rules, not I/O.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("waystation-domain", &["tokio", "tonic", "redis", "rand"]),
+    ("waystation-wire", &["tokio", "tonic", "redis", "rand"]),
+];
+
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let of = |package: &cargo_metadata::Package| {
+        let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+        (package.name.to_string(), normal.map(|dependency| dependency.name.clone()).collect())
+    };
+    metadata.packages.iter().map(of).collect()
+}
+
+#[test]
+fn crates_use_only_what_lies_below_them() {
+    for (package, used) in dependencies() {
+        if package == "waystation-tests" {
+            continue;
+        }
+        let rule = MAY_USE.iter().find(|(name, _)| *name == package);
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("{package} has no rule"));
+        for other in used.iter().filter_map(|name| name.strip_prefix("waystation-")) {
+            assert!(allowed.contains(&other), "{package} must not use waystation-{other}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for (package, used) in dependencies() {
+        for (library, allowed) in KEPT_TO {
+            assert!(!used.contains(*library) || allowed.contains(&package.as_str()), "{package} must not use {library}");
+        }
+        for (_, unwanted) in WITHOUT.iter().filter(|(name, _)| *name == package) {
+            for library in *unwanted {
+                assert!(!used.contains(*library), "{package} must not use {library}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rules_name_crates_that_exist() {
+    let known = dependencies();
+    for (package, _) in MAY_USE {
+        assert!(known.contains_key(*package), "{package}");
+    }
+}

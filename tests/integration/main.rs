@@ -1,0 +1,16 @@
+//! All services in one process, as their users meet them: one file for each promise.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod architecture;
+mod auth;
+mod bad_input;
+mod delivery;
+mod drain;
+mod gaps;
+mod limits;
+mod protocol_page;
+mod reach;
+mod resume;
+mod sessions;
+mod tenants;
+mod tokens_on_sockets;

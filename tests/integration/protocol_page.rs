@@ -1,0 +1,138 @@
+//! Every example of docs/protocol.md is what happens.
+//!
+//! The page tells one conversation. A fenced block begins with `> ` for a frame of the client, with `< ` for
+//! one of the server, and with `! ` for what a backend does meanwhile. In frames of the server `"…"` stands for any
+//! value; members that the page does not show must not be there.
+
+use std::path::Path;
+
+use serde_json::Value;
+use waystation_tests::{Cell, Daemon, http, post};
+
+const PAGE: &str = "../docs/protocol.md";
+const ANY: &str = "…";
+
+/// Blocks of a language, in their order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn agrees(shown: &Value, found: &Value, at: &str) {
+    match (shown, found) {
+        (Value::String(any), _) if any == ANY => {}
+        (Value::Object(shown), Value::Object(found)) => {
+            let names = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(shown), names(found), "{at}");
+            for (name, value) in shown {
+                agrees(value, &found[name], &format!("{at}.{name}"));
+            }
+        }
+        (Value::Array(shown), Value::Array(found)) if shown.len() == found.len() => {
+            shown.iter().zip(found).for_each(|(shown, found)| agrees(shown, found, at));
+        }
+        _ => assert_eq!(shown, found, "{at}"),
+    }
+}
+
+/// The page's examples with what only a run can know.
+fn filled(text: &str, cell: &Cell, token: &str) -> Value {
+    let text = text
+        .replace("<accessToken>", token)
+        .replace("<apiKey>", &cell.dev.api_key)
+        .replace("<apiSecret>", &cell.dev.api_secret);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+async fn backend_does(cell: &Cell, what: &str) {
+    let backend = cell.backend();
+    let mut words = what.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some("route"), Some(orchestrator), Some(number)) => {
+            backend.route(orchestrator, number.parse().unwrap()).await;
+        }
+        (Some("expire"), Some(orchestrator), None) => {
+            let time_to_live = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
+            let message = waystation_proto::router::v1::RouteMessageRequest {
+                time_to_live,
+                ..waystation_tests::Backend::message(orchestrator, 0)
+            };
+            let before = backend.mailbox(orchestrator).await.counters.unwrap_or_default().expired;
+            backend.try_route(message).await.unwrap();
+            waystation_tests::eventually("it expires", async || {
+                (backend.mailbox(orchestrator).await.counters.unwrap().expired > before).then_some(())
+            })
+            .await;
+        }
+        other => panic!("the page does not say what this is: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_conversation_of_the_page_takes_place() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let conversations = blocks(&page, "conversation");
+    assert!(conversations.len() >= 5);
+    for conversation in conversations {
+        let cell = Cell::start().await;
+        let token = cell.token("orla").await;
+        let mut socket: Option<Daemon> = None;
+        for line in conversation.lines().filter(|line| !line.trim().is_empty()) {
+            let (mark, text) = line.split_at(2);
+            match mark {
+                "> " => {
+                    if socket.is_none() {
+                        socket = Some(Daemon::open(&cell.dev.gateway_url).await);
+                    }
+                    socket.as_mut().unwrap().send(filled(text, &cell, &token)).await;
+                }
+                "< " => match text.strip_prefix("close ") {
+                    Some(code) => {
+                        let code: u16 = code.split(' ').next().unwrap().parse().unwrap();
+                        assert_eq!(socket.as_mut().unwrap().close_code().await, code);
+                    }
+                    None => agrees(&filled(text, &cell, &token), &socket.as_mut().unwrap().next().await, text),
+                },
+                "! " => backend_does(&cell, text).await,
+                other => panic!("{other:?} in {line:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_rest_call_of_the_page_takes_place() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let calls = blocks(&page, "rest");
+    assert!(calls.len() >= 2);
+    let cell = Cell::start().await;
+    let mut refresh_token = String::new();
+    for call in calls {
+        let mut lines = call.lines();
+        let path = lines.next().unwrap().strip_prefix("POST ").unwrap();
+        let body = lines.next().unwrap().replace("<refreshToken>", &refresh_token);
+        let (status, shown) = lines.next().unwrap().split_once(' ').unwrap();
+        let response = http(&cell.dev.http_url, post(path, &filled(&body, &cell, ""))).await;
+        assert_eq!(response.status().as_str(), status);
+        let found: Value = serde_json::from_slice(response.body()).unwrap();
+        agrees(&filled(shown, &cell, ""), &found, path);
+        if let Some(token) = found["refreshToken"].as_str() {
+            refresh_token = token.to_owned();
+        }
+    }
+}
+
+#[test]
+fn the_table_of_close_codes_is_the_one_of_the_code() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    for code in waystation_wire::CloseCode::ALL {
+        let (number, name, verdict) = code.row();
+        let verdict = match verdict {
+            waystation_wire::Verdict::Stop => "stop".to_owned(),
+            waystation_wire::Verdict::RenewToken => "renew the token, then at once".to_owned(),
+            waystation_wire::Verdict::RetryAfter(after) => format!("retry after {} s", after.as_secs()),
+        };
+        let row = format!("| {number} | {name} | {verdict} |");
+        assert!(page.contains(&row), "the page lacks {row}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What operators and tools find: health, readiness, metrics, reflection, the policy table.
+
+use http::Request;
+use prost::Message as _;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use waystation_tests::{Cell, eventually, http};
+
+#[tokio::test]
+async fn admin_pages_tell_health_and_metrics() {
+    let cell = Cell::start().await;
+    cell.backend().route("orla", 1).await;
+    for base in [&cell.dev.admin.gateway, &cell.dev.admin.router, &cell.dev.admin.auth] {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            let response = http(base, Request::get(path).body(String::new()).unwrap()).await;
+            assert_eq!(response.status(), 200, "{base}{path}");
+        }
+    }
+    eventually("the metrics count it", async || {
+        let metrics = http(&cell.dev.admin.router, Request::get("/metrics").body(String::new()).unwrap()).await;
+        let text = String::from_utf8(metrics.into_body()).unwrap();
+        let counted = text.contains("waystation_messages_routed_total{outcome=\"Queued\"} 1");
+        (counted && text.contains("waystation_conservation_delta 0") && text.ends_with("# EOF\n")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_need_no_bearer() {
+    let cell = Cell::start().await;
+    for (address, service) in [
+        (&cell.dev.router, "waystation.router.v1.RouterService"),
+        (&cell.dev.auth, "waystation.auth.v1.AuthService"),
+        (&cell.dev.gateway, "waystation.gateway.v1.GatewayService"),
+    ] {
+        let channel = waystation_rpc::channel(address).unwrap();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+        let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(service.into())),
+        };
+        let mut client = ServerReflectionClient::new(channel);
+        let answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+        let answer: ServerReflectionResponse = answers.into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+            panic!("{answer:?}")
+        };
+        let file = prost_types::FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap();
+        assert!(file.service.iter().any(|found| service.ends_with(found.name())));
+    }
+}
+
+#[test]
+fn every_method_of_the_contract_has_a_row_in_the_policy() {
+    let files = prost_types::FileDescriptorSet::decode(waystation_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let mut contract: Vec<String> = Vec::new();
+    for file in &files.file {
+        for service in &file.service {
+            let methods = service.method.iter().map(|method| method.name());
+            contract.extend(methods.map(|method| format!("/{}.{}/{method}", file.package(), service.name())));
+        }
+    }
+    contract.sort();
+    let mut policy: Vec<&str> = waystation_rpc::methods().filter(|name| name.starts_with("/waystation.")).collect();
+    policy.sort_unstable();
+    assert_eq!(contract, policy);
+}

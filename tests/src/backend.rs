@@ -1,0 +1,98 @@
+//! A plain gRPC client.
+
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
+use waystation_proto::auth::v1::credential_service_client::CredentialServiceClient;
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::router::v1::router_service_client::RouterServiceClient;
+use waystation_proto::router::v1::*;
+use waystation_standalone::DevFile;
+
+/// Puts a bearer on each call.
+#[derive(Clone)]
+pub struct Token(MetadataValue<Ascii>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Client = InterceptedService<Channel, Token>;
+
+#[derive(Clone)]
+pub struct Backend {
+    pub router: RouterServiceClient<Client>,
+    pub auth: AuthServiceClient<Client>,
+    pub credentials: CredentialServiceClient<Client>,
+}
+
+/// Code and reason of an error.
+pub fn code_and_reason(status: &Status) -> (Code, Option<ErrorReason>) {
+    (status.code(), waystation_rpc::reason_of(status))
+}
+
+impl Backend {
+    /// With the backend's token of dev.json.
+    pub fn new(dev: &DevFile) -> Backend {
+        Backend::with_token(dev, &dev.service_token)
+    }
+
+    pub fn with_token(dev: &DevFile, token: &str) -> Backend {
+        let token = Token(format!("Bearer {token}").parse().unwrap());
+        let to = |address: &str| InterceptedService::new(waystation_rpc::channel(address).unwrap(), token.clone());
+        Backend {
+            router: RouterServiceClient::new(to(&dev.router)),
+            auth: AuthServiceClient::new(to(&dev.auth)),
+            credentials: CredentialServiceClient::new(to(&dev.auth)),
+        }
+    }
+
+    /// A message with a number in it.
+    pub fn message(orchestrator: &str, number: u64) -> RouteMessageRequest {
+        RouteMessageRequest {
+            orchestrator_id: orchestrator.to_owned(),
+            data: format!(r#"{{"n":{number}}}"#).into(),
+            ..RouteMessageRequest::default()
+        }
+    }
+
+    pub async fn try_route(&self, request: RouteMessageRequest) -> Result<RouteMessageResponse, Status> {
+        let mut request = Request::new(request);
+        request.set_timeout(Duration::from_secs(10));
+        self.router.clone().route_message(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn route(&self, orchestrator: &str, number: u64) -> RouteMessageResponse {
+        self.try_route(Backend::message(orchestrator, number)).await.unwrap()
+    }
+
+    pub async fn mailbox(&self, orchestrator: &str) -> GetMailboxResponse {
+        let request = GetMailboxRequest { orchestrator_id: orchestrator.to_owned(), ..Default::default() };
+        let view = self.router.clone().get_mailbox(request).await.unwrap().into_inner();
+        assert_eq!(view.conservation_delta, 0, "{view:?}");
+        view
+    }
+
+    /// Messages that wait or are in flight.
+    pub async fn depth(&self, orchestrator: &str) -> u64 {
+        self.mailbox(orchestrator).await.lanes.iter().map(|lane| lane.depth).sum()
+    }
+
+    pub async fn presence(&self, orchestrator: &str) -> Presence {
+        let request = GetPresenceRequest { orchestrator_id: orchestrator.to_owned(), ..Default::default() };
+        self.router.clone().get_presence(request).await.unwrap().into_inner().presence()
+    }
+
+    pub async fn sessions(&self, orchestrator: &str) -> Vec<SessionInfo> {
+        let request = ListSessionsRequest { orchestrator_id: orchestrator.to_owned(), ..Default::default() };
+        self.router.clone().list_sessions(request).await.unwrap().into_inner().sessions
+    }
+}

@@ -1,0 +1,50 @@
+//! A whole cell in this process.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use waystation_standalone::{DevFile, Options, Standalone};
+
+use crate::{Backend, Daemon, log_in};
+
+/// Standalone on any free ports, with a state directory of its own.
+pub struct Cell {
+    pub dev: DevFile,
+    pub standalone: Option<Standalone>,
+    pub dir: TempDir,
+}
+
+impl Cell {
+    pub async fn start() -> Cell {
+        Cell::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Cell {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options { any_ports: true, ..Options::new(dir.path().to_owned()) };
+        change(&mut options);
+        let standalone = Standalone::start(options).await.unwrap();
+        Cell { dev: standalone.dev.clone(), standalone: Some(standalone), dir }
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(standalone) = self.standalone.take() {
+            standalone.stop(Duration::from_secs(5)).await;
+        }
+    }
+
+    pub fn backend(&self) -> Backend {
+        Backend::new(&self.dev)
+    }
+
+    /// An access token for an orchestrator.
+    pub async fn token(&self, orchestrator: &str) -> String {
+        log_in(&self.dev, orchestrator).await["accessToken"].as_str().unwrap().to_owned()
+    }
+
+    /// A daemon that has logged in.
+    pub async fn daemon(&self, orchestrator: &str, daemon: &str) -> Daemon {
+        let token = self.token(orchestrator).await;
+        Daemon::connect(&self.dev.gateway_url, orchestrator, daemon, &token).await
+    }
+}

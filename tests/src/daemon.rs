@@ -1,0 +1,137 @@
+//! A plain WebSocket client.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::PATIENCE;
+
+/// A frame of a client.
+pub fn frame(kind: &str, payload: Value) -> Value {
+    json!({"type": kind, "id": "2f1b3c4d-0000-4000-8000-000000000001", "timestamp": "2026-01-01T00:00:00Z", "payload": payload})
+}
+
+pub struct Daemon {
+    socket: WebSocketStream<TcpStream>,
+    /// The answer to the login.
+    pub welcome: Value,
+}
+
+impl Daemon {
+    /// An open socket that has not logged in.
+    pub async fn open(url: &str) -> Daemon {
+        let host = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+        let stream = TcpStream::connect(host).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (socket, _) = client_async(url, stream).await.unwrap();
+        Daemon { socket, welcome: Value::Null }
+    }
+
+    pub async fn connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Daemon {
+        Daemon::connect_with(url, orchestrator, daemon, token, json!({})).await
+    }
+
+    /// Logs in with more in its auth frame than it must have.
+    pub async fn connect_with(url: &str, orchestrator: &str, daemon: &str, token: &str, more: Value) -> Daemon {
+        let mut client = Daemon::open(url).await;
+        let mut payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client.send(frame("auth", payload)).await;
+        client.welcome = client.next().await;
+        client
+    }
+
+    pub async fn send(&mut self, frame: Value) {
+        self.send_raw(Message::text(frame.to_string())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// Sends as long as the other end takes it.
+    pub async fn try_send_raw(&mut self, message: Message) -> bool {
+        self.socket.send(message).await.is_ok()
+    }
+
+    async fn message(&mut self) -> Option<Message> {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(message)) => return Some(message),
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> Value {
+        match self.message().await {
+            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+            other => panic!("a text frame, not {other:?}"),
+        }
+    }
+
+    /// The next frame of a type; others are skipped.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// Payloads of the next events.
+    pub async fn events(&mut self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.push(self.next_of("event").await["payload"].take());
+        }
+        events
+    }
+
+    pub async fn ack(&mut self, events: &[Value]) {
+        let ids: Vec<&Value> = events.iter().map(|event| &event["eventId"]).collect();
+        self.send(frame("ack", json!({"eventIds": ids}))).await;
+    }
+
+    /// Heartbeats are answered in the order of frames: what was sent before has been taken in.
+    pub async fn heartbeat(&mut self) -> Value {
+        self.send(frame("heartbeat", json!({"status": "active"}))).await;
+        self.next_of("heartbeat_ack").await
+    }
+
+    /// The close that ends the connection; other frames are skipped.
+    pub async fn closed(&mut self) -> Option<CloseFrame> {
+        loop {
+            match self.message().await {
+                Some(Message::Close(frame)) => return frame,
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    }
+
+    /// The code of the close that ends the connection; 1006 if there is none.
+    pub async fn close_code(&mut self) -> u16 {
+        self.closed().await.map_or(1006, |frame| frame.code.into())
+    }
+
+    /// Whether nothing comes for a while.
+    pub async fn is_silent(&mut self, time: std::time::Duration) -> bool {
+        timeout(time, self.socket.next()).await.is_err()
+    }
+
+    /// Ends the connection without a word, as a broken line does.
+    pub fn vanish(self) {}
+
+    pub async fn close(mut self) {
+        self.socket.close(None).await.ok();
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}
