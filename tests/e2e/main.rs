@@ -17,10 +17,8 @@ async fn daemon(process: &Process, orchestrator: &str) -> Daemon {
 /// What a caller knows after a kill: answered OK, or not known. Each message has an id, so a retry makes no copy.
 async fn route_until_killed(backend: Backend, orchestrator: String, mut accepted: BTreeSet<u64>) -> BTreeSet<u64> {
     for number in 0..900 {
-        let message = RouteMessageRequest {
-            message_id: format!("m-{number}"),
-            ..Backend::message(&orchestrator, number)
-        };
+        let message =
+            RouteMessageRequest { message_id: format!("m-{number}"), ..Backend::message(&orchestrator, number) };
         if backend.try_route(message).await.is_err() {
             break;
         }
@@ -132,17 +130,14 @@ async fn credentials_and_secrets_are_for_their_owner_only_and_never_logged() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let mut child = command(dir.path());
-    child.env("RUST_LOG", "trace,h2=info,hyper=info,tonic=info,hyper_util=info,tower=info,mio=info");
+    child.env("RUST_LOG", "trace");
     child.stderr(std::fs::File::create(&log).unwrap());
     let mut child = child.spawn().unwrap();
     let dev = eventually("dev.json is written", async || waystation_standalone::DevFile::read(dir.path()).ok()).await;
     let login = log_in(&dev, "orla").await;
     let token = login["accessToken"].as_str().unwrap();
     let mut receiver = Daemon::connect(&dev.gateway_url, "orla", "d1", token).await;
-    let canary = RouteMessageRequest {
-        data: r#"{"canary":"c4n4ry"}"#.into(),
-        ..Backend::message("orla", 1)
-    };
+    let canary = RouteMessageRequest { data: r#"{"canary":"c4n4ry"}"#.into(), ..Backend::message("orla", 1) };
     Backend::new(&dev).try_route(canary).await.unwrap();
     receiver.events(1).await;
     child.kill().await.unwrap();

@@ -63,7 +63,10 @@ fn crates_use_only_what_lies_below_them() {
 fn libraries_stay_where_they_belong() {
     for (package, used) in dependencies() {
         for (library, allowed) in KEPT_TO {
-            assert!(!used.contains(*library) || allowed.contains(&package.as_str()), "{package} must not use {library}");
+            assert!(
+                !used.contains(*library) || allowed.contains(&package.as_str()),
+                "{package} must not use {library}"
+            );
         }
         for (_, unwanted) in WITHOUT.iter().filter(|(name, _)| *name == package) {
             for library in *unwanted {

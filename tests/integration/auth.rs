@@ -93,7 +93,10 @@ async fn tokens_can_be_looked_at_and_keys_are_public() {
     let mut backend = cell.backend();
     let token = cell.token("orla").await;
     let claims = backend.auth.validate_token(ValidateTokenRequest { token }).await.unwrap().into_inner();
-    assert_eq!((claims.r#type.as_str(), claims.subject.as_str(), claims.organization_id.as_str()), ("access", "orla", "dev"));
+    assert_eq!(
+        (claims.r#type.as_str(), claims.subject.as_str(), claims.organization_id.as_str()),
+        ("access", "orla", "dev")
+    );
     let bad = backend.auth.validate_token(ValidateTokenRequest { token: "x".into() }).await.unwrap_err();
     assert_eq!(bad.code(), Code::Unauthenticated);
     let keys = backend.auth.get_key_set(GetKeySetRequest {}).await.unwrap().into_inner();

@@ -25,7 +25,10 @@ async fn frames_are_refused_by_the_name_of_the_field() {
     let field = |payload: &Value| payload["details"]["field"].as_str().unwrap_or("").to_owned();
     assert_eq!(field(&refused(&mut daemon, r#"{"type":"made_up","id":"1"}"#).await), "type");
     assert_eq!(field(&refused(&mut daemon, r#"{"type":"ack","payload":{"eventIds":"x"}}"#).await), "payload.eventIds");
-    assert_eq!(field(&refused(&mut daemon, r#"{"type":"subscribe","payload":{"eventTypes":["A"]}}"#).await), "payload.eventTypes[0]");
+    assert_eq!(
+        field(&refused(&mut daemon, r#"{"type":"subscribe","payload":{"eventTypes":["A"]}}"#).await),
+        "payload.eventTypes[0]"
+    );
     let many: Vec<String> = (0..51).map(|n| format!("t{n}")).collect();
     let many = json!({"type": "subscribe", "payload": {"eventTypes": many}}).to_string();
     assert_eq!(field(&refused(&mut daemon, &many).await), "payload.eventTypes");
@@ -34,7 +37,12 @@ async fn frames_are_refused_by_the_name_of_the_field() {
     for bad in [r#"{"type":"ack","type":"ack"}"#, r#"{"type":"\ud800"}"#, r#"{"a":NaN}"#, "{", "null"] {
         refused(&mut daemon, bad).await;
     }
-    daemon.send(frame("ack", json!({"eventIds": ["gap.7", "never-sent", "00000000000000ff.n.9"], "unknown": {"field": 1}}))).await;
+    daemon
+        .send(frame(
+            "ack",
+            json!({"eventIds": ["gap.7", "never-sent", "00000000000000ff.n.9"], "unknown": {"field": 1}}),
+        ))
+        .await;
     daemon.heartbeat().await;
     cell.backend().route("orla", 1).await;
     daemon.events(1).await;
@@ -114,16 +122,17 @@ async fn violations_of_websocket_get_their_codes_before_anything_is_buffered() {
 #[tokio::test]
 async fn upgrades_that_are_none_are_refused() {
     let cell = Cell::start().await;
-    let upgrade = || {
-        http::Request::get("/daemon/ws").header("connection", "Upgrade").header("upgrade", "websocket")
-    };
+    let upgrade = || http::Request::get("/daemon/ws").header("connection", "Upgrade").header("upgrade", "websocket");
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     let status = async |request: http::request::Builder| {
         waystation_tests::http(&cell.dev.http_url, request.body(String::new()).unwrap()).await.status().as_u16()
     };
     assert_eq!(status(upgrade().header("sec-websocket-version", "13")).await, 400);
     assert_eq!(status(upgrade().header("sec-websocket-key", key).header("sec-websocket-version", "8")).await, 426);
-    let page = upgrade().header("sec-websocket-key", key).header("sec-websocket-version", "13").header("origin", "https://evil.example");
+    let page = upgrade()
+        .header("sec-websocket-key", key)
+        .header("sec-websocket-version", "13")
+        .header("origin", "https://evil.example");
     assert_eq!(status(page).await, 403);
     let odd = http::Request::get("/daemon/ws").header("x-odd", http::HeaderValue::from_bytes(b"\xff\xfe").unwrap());
     assert_eq!(status(odd).await, 200, "a header that is no ASCII is only a header");
@@ -207,7 +216,14 @@ async fn bearers_that_are_none_are_refused() {
     let channel = waystation_rpc::channel(&cell.dev.router).unwrap();
     let mut router = router_service_client::RouterServiceClient::new(channel);
     let token = &cell.dev.service_token;
-    for bearer in [None, Some("Basic x".to_owned()), Some("Bearer".into()), Some("Bearer x".into()), Some(format!("bearer {token}")), Some(format!("Bearer  {token}"))] {
+    for bearer in [
+        None,
+        Some("Basic x".to_owned()),
+        Some("Bearer".into()),
+        Some("Bearer x".into()),
+        Some(format!("bearer {token}")),
+        Some(format!("Bearer  {token}")),
+    ] {
         let mut request = tonic::Request::new(Backend::message("orla", 1));
         if let Some(bearer) = bearer {
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());

@@ -56,7 +56,9 @@ async fn what_is_routed_to_the_absent_waits_for_them() {
 async fn urgent_messages_come_first() {
     let cell = Cell::start().await;
     let backend = cell.backend();
-    for (number, priority) in [Priority::Low, Priority::Normal, Priority::High, Priority::Critical].into_iter().enumerate() {
+    for (number, priority) in
+        [Priority::Low, Priority::Normal, Priority::High, Priority::Critical].into_iter().enumerate()
+    {
         let message = RouteMessageRequest { priority: priority.into(), ..Backend::message("orla", number as u64) };
         backend.try_route(message).await.unwrap();
     }
@@ -87,11 +89,8 @@ async fn data_arrives_byte_for_byte_with_its_type_and_channel() {
     daemon.ack(&[event]).await;
     let backend = cell.backend();
     eventually("it is acknowledged", async || {
-        let request = GetMessageRequest {
-            orchestrator_id: "orla".into(),
-            message_id: "order-7".into(),
-            ..Default::default()
-        };
+        let request =
+            GetMessageRequest { orchestrator_id: "orla".into(), message_id: "order-7".into(), ..Default::default() };
         let found = backend.router.clone().get_message(request).await.unwrap().into_inner();
         (found.status() == MessageStatus::Acknowledged).then_some(())
     })
@@ -172,10 +171,7 @@ async fn a_caller_can_refuse_to_queue() {
     assert_eq!(backend.depth("orla").await, 0);
     let _daemon = cell.daemon("orla", "d1").await;
     assert_eq!(backend.try_route(message).await.unwrap().status(), MessageStatus::Dispatched);
-    let durable = RouteMessageRequest {
-        minimum_durability: Durability::Fsync.into(),
-        ..Backend::message("orla", 1)
-    };
+    let durable = RouteMessageRequest { minimum_durability: Durability::Fsync.into(), ..Backend::message("orla", 1) };
     let status = backend.try_route(durable).await.unwrap_err();
     assert_eq!(code_and_reason(&status).1, Some(ErrorReason::DurabilityUnavailable));
 }

@@ -19,11 +19,8 @@ async fn expired_messages_are_told_in_one_gap_until_it_is_acknowledged() {
     backend.try_route(short_lived(1)).await.unwrap();
     backend.route("orla", 2).await;
     eventually("two have expired", async || (backend.depth("orla").await == 1).then_some(())).await;
-    let request = GetMessageRequest {
-        orchestrator_id: "orla".into(),
-        message_id: expired.message_id,
-        ..Default::default()
-    };
+    let request =
+        GetMessageRequest { orchestrator_id: "orla".into(), message_id: expired.message_id, ..Default::default() };
     let found = backend.router.clone().get_message(request).await.unwrap().into_inner();
     assert_eq!(found.status(), MessageStatus::Expired);
 

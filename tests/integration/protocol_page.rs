@@ -78,6 +78,8 @@ async fn every_conversation_of_the_page_takes_place() {
         let token = cell.token("orla").await;
         let mut socket: Option<Daemon> = None;
         for line in conversation.lines().filter(|line| !line.trim().is_empty()) {
+            // Shown if the test fails.
+            println!("{line}");
             let (mark, text) = line.split_at(2);
             match mark {
                 "> " => {

@@ -44,12 +44,16 @@ async fn a_client_that_shows_its_position_is_told_how_it_was_judged() {
     daemon.events(1).await;
     let complete = daemon.next_of("replay_complete").await;
     assert_eq!(complete["payload"]["heads"]["normal"], 1);
-    let resume = |epoch: &str, normal: u64| json!({"resume": {"mailbox": {"epoch": epoch, "positions": {"normal": normal}}}});
+    let resume =
+        |epoch: &str, normal: u64| json!({"resume": {"mailbox": {"epoch": epoch, "positions": {"normal": normal}}}});
     let welcome = connect(resume(&epoch, 1)).await.welcome;
     assert_eq!(welcome["payload"]["resumed"], true);
     assert!(welcome["payload"].get("reason").is_none());
     let welcome = connect(resume(&epoch, 2)).await.welcome;
-    assert_eq!((&welcome["payload"]["resumed"], &welcome["payload"]["gap"]["reason"]), (&json!(false), &json!("possibly_lost")));
+    assert_eq!(
+        (&welcome["payload"]["resumed"], &welcome["payload"]["gap"]["reason"]),
+        (&json!(false), &json!("possibly_lost"))
+    );
     let welcome = connect(resume("00000000000000aa", 0)).await.welcome;
     assert_eq!(welcome["payload"]["reason"], "store_restarted");
     let mut daemon = connect(resume(&epoch, 1)).await;

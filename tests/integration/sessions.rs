@@ -87,10 +87,7 @@ async fn presence_follows_the_sessions() {
     let daemon = cell.daemon("orla", "d1").await;
     assert_eq!(backend.presence("orla").await, Presence::Online);
     daemon.vanish();
-    eventually("it is missed", async || {
-        (backend.presence("orla").await == Presence::Reconnecting).then_some(())
-    })
-    .await;
+    eventually("it is missed", async || (backend.presence("orla").await == Presence::Reconnecting).then_some(())).await;
 }
 
 #[tokio::test]

@@ -31,9 +31,12 @@ async fn a_token_of_another_organization_finds_nothing() {
     let mut stranger = other(&cell).await;
     for organization_id in ["", "dev"].map(String::from) {
         let orchestrator_id = "orla".to_owned();
-        let get = GetMailboxRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
-        let presence = GetPresenceRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
-        let list = ListSessionsRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
+        let get =
+            GetMailboxRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
+        let presence =
+            GetPresenceRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
+        let list =
+            ListSessionsRequest { organization_id: organization_id.clone(), orchestrator_id: orchestrator_id.clone() };
         let message = GetMessageRequest {
             organization_id: organization_id.clone(),
             orchestrator_id: orchestrator_id.clone(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use waystation_proto::auth::v1::*;
 use waystation_proto::auth::v1::revoke_token_request::Target;
+use waystation_proto::auth::v1::*;
 use waystation_tests::{Cell, Daemon, frame, log_in};
 
 async fn rejected(cell: &Cell, orchestrator: &str, daemon: &str, token: &str) -> (String, u16) {
@@ -124,6 +124,7 @@ async fn tokens_of_the_older_platform_are_taken_if_its_secret_is_configured() {
     let mut short = claims;
     short["exp"] = json!(now + 2);
     short["jti"] = json!("old-2");
-    let mut silent = Daemon::connect(&cell.dev.gateway_url, "orla", "d1", &waystation_tests::hs256(&short, secret)).await;
+    let mut silent =
+        Daemon::connect(&cell.dev.gateway_url, "orla", "d1", &waystation_tests::hs256(&short, secret)).await;
     assert_eq!(silent.close_code().await, 4003, "a token ends on a silent socket too");
 }

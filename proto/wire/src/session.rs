@@ -194,6 +194,7 @@ impl Session {
         self.exits = ExitsState { told: activation.gap_mark, head: 0 };
         self.replay = Some(activation.heads.lanes);
         self.note_heads(&activation.heads, now);
+        self.tell_replay();
     }
 
     /// Serves nothing until the store activates this session.

@@ -176,9 +176,10 @@ impl Session {
     }
 
     /// Tells a client that knows it that the backlog of the activation has been sent.
-    fn tell_replay(&mut self) {
+    pub(super) fn tell_replay(&mut self) {
         let Some(heads) = self.replay else { return };
-        if self.lanes.iter().any(|(lane, state)| state.sent < heads[lane]) {
+        let gaps_wait = self.exits.told < self.exits.head;
+        if gaps_wait || self.lanes.iter().any(|(lane, state)| state.sent < heads[lane]) {
             return;
         }
         self.replay = None;

@@ -19,9 +19,15 @@ pub enum LogFormat {
     Text,
 }
 
+/// Libraries that write what passes through them, payloads and bearers too, below this level.
+const QUIET: [&str; 6] =
+    ["tungstenite=info", "tokio_tungstenite=info", "h2=info", "hyper=info", "tonic=info", "tower=info"];
+
 /// Begins to log. `RUST_LOG` selects, `info` by default. A second call has no effect.
 pub fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let quiet = QUIET.iter().filter_map(|directive| directive.parse().ok());
+    let filter = quiet.fold(chosen, EnvFilter::add_directive);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let begun = match format {
