@@ -1,1 +1,61 @@
-fn main() {}
+//! `make bench`: the first figures, measured by plain clients against the real binary.
+//!
+//! What one unit is: a *message* is routed by a unary RouteMessage (or in a batch of RouteMessages), delivered
+//! over a WebSocket and acknowledged. Latency counts from the moment at which a message should have been sent,
+//! so a stall of the server is not hidden.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod clients;
+mod scenarios;
+mod usage;
+
+use clients::Server;
+
+const ROUNDS: usize = 3;
+
+/// Median, lowest and highest of the rounds.
+fn spread(mut values: Vec<f64>) -> String {
+    values.sort_by(f64::total_cmp);
+    let (low, median, high) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    format!("{median:.1} ({low:.1} … {high:.1})")
+}
+
+async fn rounds<const N: usize>(names: [&str; N], mut scenario: impl AsyncFnMut(Server) -> [f64; N]) {
+    let mut columns: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path()).await;
+        let found = scenario(server).await;
+        columns.iter_mut().zip(found).for_each(|(column, value)| column.push(value));
+    }
+    for (name, column) in names.iter().zip(columns) {
+        println!("| {name} | {} |", spread(column));
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() {
+    // `cargo bench` passes `--bench`; a word chooses scenarios.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|word| name.contains(word.as_str()));
+    eprintln!("server and client share this machine's cores; {ROUNDS} rounds");
+    println!("| figure | median (lowest … highest) |\n|---|---|");
+    if wanted("idle") {
+        let names = ["idle memory per connection of 10,000, KiB", "connections opened per second"];
+        rounds(names, scenarios::idle).await;
+    }
+    if wanted("saturated") {
+        let names = ["unary, routed and acknowledged per second", "per second of server CPU"];
+        rounds(names, |server| scenarios::saturated(server, false)).await;
+        let names = ["streams, routed and acknowledged per second", "per second of server CPU"];
+        rounds(names, |server| scenarios::saturated(server, true)).await;
+    }
+    if wanted("steady") {
+        let names = ["delivery at 5,000 a second, p50 µs", "delivery at 5,000 a second, p99 µs"];
+        rounds(names, scenarios::steady).await;
+    }
+    if wanted("replay") {
+        let names = ["replay of 10,000 over ten orchestrators, per second", "first message after, ms"];
+        rounds(names, scenarios::replay).await;
+    }
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use waystation_proto::router::v1::RouteMessageRequest;
 use waystation_tests::process::command;
 use waystation_tests::{Backend, Daemon, Process, eventually, log_in};
@@ -15,7 +16,8 @@ async fn daemon(process: &Process, orchestrator: &str) -> Daemon {
 }
 
 /// What a caller knows after a kill: answered OK, or not known. Each message has an id, so a retry makes no copy.
-async fn route_until_killed(backend: Backend, orchestrator: String, mut accepted: BTreeSet<u64>) -> BTreeSet<u64> {
+async fn route_until_killed(backend: Backend, orchestrator: String) -> BTreeSet<u64> {
+    let mut accepted = BTreeSet::new();
     for number in 0..900 {
         let message =
             RouteMessageRequest { message_id: format!("m-{number}"), ..Backend::message(&orchestrator, number) };
@@ -34,13 +36,14 @@ async fn a_kill_during_a_stream_loses_nothing_that_was_answered() {
         let process = Process::start(dir.path()).await;
         let orchestrator = format!("orla-{round}");
         let mut receiver = daemon(&process, &orchestrator).await;
-        let routing = tokio::spawn(route_until_killed(process.backend(), orchestrator.clone(), BTreeSet::new()));
+        let mut routing = JoinSet::new();
+        routing.spawn(route_until_killed(process.backend(), orchestrator.clone()));
         // Some are acknowledged, some delivered only, some on their way when it dies.
         let events = receiver.events(40 + 37 * usize::try_from(round).unwrap()).await;
         let (acked, _) = events.split_at(20);
         receiver.ack(acked).await;
         process.kill().await;
-        let accepted = routing.await.unwrap();
+        let accepted = routing.join_next().await.unwrap().unwrap();
         assert!(accepted.len() < 900, "the kill came too late");
 
         let process = Process::start(dir.path()).await;

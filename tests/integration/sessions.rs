@@ -61,7 +61,7 @@ async fn instances_that_keep_displacing_each_other_are_both_sent_away() {
     let cell = Cell::start().await;
     let token = cell.token("orla").await;
     let connect = async |n: usize| {
-        let instance = if n % 2 == 0 { "even" } else { "odd" };
+        let instance = if n.is_multiple_of(2) { "even" } else { "odd" };
         let more = json!({"client": {"name": "t", "version": "1", "instance": instance}});
         Daemon::connect_with(&cell.dev.gateway_url, "orla", "d1", &token, more).await
     };

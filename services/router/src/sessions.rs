@@ -14,7 +14,7 @@ use waystation_rpc::convert::{
 };
 use waystation_store::limits::LEASE;
 use waystation_store::mailbox::{
-    CloseSession, Compare, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle, Subscribe,
+    CloseSession, Compare, ComparedSession, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle, Subscribe,
 };
 use waystation_token::{Claims, TokenError};
 
@@ -80,7 +80,7 @@ impl SessionService for SessionApi {
         }
         let results = compared.results.into_iter().map(|known| match known {
             None => ComparedHeads { unknown: true, ..ComparedHeads::default() },
-            Some((heads, epoch, activation)) => ComparedHeads {
+            Some(ComparedSession { heads, epoch, activation }) => ComparedHeads {
                 unknown: false,
                 heads: Some(heads_to(&heads)),
                 fence: activation.as_ref().map_or(0, |activation| activation.fence),

@@ -212,7 +212,9 @@ impl Live {
                 }
                 Command::Close(code) => return Some(End::Close(code)),
                 Command::Reopen => self.reopen_now(),
-                call => self.call(call),
+                Command::Read(_) | Command::Settle(_) | Command::Compare { .. } | Command::Subscribe(_) => {
+                    self.call(command);
+                }
             }
         }
         None

@@ -188,6 +188,7 @@ impl Socket {
 }
 
 /// What to close with after an error of the WebSocket; `None`: nobody is there to be told.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a library's errors: what is not named here ends the line")]
 fn code_of(error: &Error) -> Option<CloseCode> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. } | CapacityError::TooManyHeaders) => {

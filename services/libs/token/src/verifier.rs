@@ -128,10 +128,11 @@ impl Verifier {
         let not_before = wire.not_before();
         let ours = wire.is_ours();
         let claims = wire.into_claims();
-        let typed = match *algorithm {
+        let typed = if *algorithm == Algorithm::HS256 {
             // The older platform made only daemons' tokens, of the plain type.
-            Algorithm::HS256 => claims.class == TokenClass::Access && header.typ.as_deref().is_none_or(|t| t == "JWT"),
-            _ => header.typ.as_deref() == Some(claims.class.header_type()),
+            claims.class == TokenClass::Access && header.typ.as_deref().is_none_or(|t| t == "JWT")
+        } else {
+            header.typ.as_deref() == Some(claims.class.header_type())
         };
         let early = now.after(SKEW);
         if !ours || !typed || not_before > early || claims.issued > early {

@@ -62,10 +62,7 @@ enum Ended {
 
 impl From<Status> for Ended {
     fn from(status: Status) -> Ended {
-        match status.code() {
-            Code::FailedPrecondition => Ended::ForGood,
-            _ => Ended::Broken(status),
-        }
+        if status.code() == Code::FailedPrecondition { Ended::ForGood } else { Ended::Broken(status) }
     }
 }
 
@@ -148,7 +145,7 @@ impl Stream {
                                 permit.send(self.frame(pushes, self.drops.take()));
                                 continue;
                             }
-                            other => other,
+                            Found::Answer(_) | Found::Silence => found,
                         }
                     }
                 },

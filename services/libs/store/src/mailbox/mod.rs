@@ -13,8 +13,9 @@ use waystation_domain::{OrchestratorId, OrganizationId, SessionId, Timestamp};
 pub use append::{Append, AppendMessage, AppendRefused, Appended, IfOffline, MailboxLimits, Overflow, Route};
 pub use read::{ReadAnswer, ReadMailbox, Refused};
 pub use session::{
-    ActivationNotice, CloseSession, Compare, Compared, Displaced, DisplacedBecause, HolderRef, IncarnationInfo,
-    Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe, Sweep, Swept,
+    ActivationNotice, CloseSession, Compare, Compared, ComparedSession, Displaced, DisplacedBecause, HolderRef,
+    IncarnationInfo, Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe,
+    Sweep, Swept,
 };
 pub use settle::{Nack, Purge, Reject, Settle, Settled, Settlement};
 pub use view::{

@@ -166,11 +166,22 @@ pub struct SessionReport {
     pub idle: Duration,
 }
 
+/// What the store knows of a session's mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ComparedSession {
+    /// How far it has grown.
+    pub heads: Heads,
+    /// Current epoch.
+    pub epoch: Epoch,
+    /// If the session holds it.
+    pub activation: Option<Activation>,
+}
+
 /// What the store knows of the sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Compared {
     /// In the order of the reports; `None`: unknown, open it again.
-    pub results: Vec<Option<(Heads, Epoch, Option<Activation>)>>,
+    pub results: Vec<Option<ComparedSession>>,
     /// Sessions that hold a mailbox now because another yielded.
     pub activated: Vec<ActivationNotice>,
 }

@@ -10,8 +10,9 @@ use waystation_domain::{DaemonId, Epoch, IncarnationId, InstanceId, LoginId, Ses
 use super::Mailbox;
 use crate::limits;
 use crate::mailbox::{
-    Activation, ActivationNotice, CloseSession, Displaced, DisplacedBecause, Heads, HolderRef, Liveness, OpenRefused,
-    OpenSession, Opened, Refused, ReportedStatus, ResumePoint, ResumeVerdict, SessionReport, Subscribe, Window,
+    Activation, ActivationNotice, CloseSession, ComparedSession, Displaced, DisplacedBecause, HolderRef, Liveness,
+    OpenRefused, OpenSession, Opened, Refused, ReportedStatus, ResumePoint, ResumeVerdict, SessionReport, Subscribe,
+    Window,
 };
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -363,7 +364,7 @@ impl Mailbox {
         report: &SessionReport,
         liveness: &Liveness,
         now: Timestamp,
-    ) -> (Option<(Heads, Epoch, Option<Activation>)>, Option<ActivationNotice>) {
+    ) -> (Option<ComparedSession>, Option<ActivationNotice>) {
         let known = self.sessions.open.iter_mut().find(|session| session.session == report.session);
         let (Some(session), Some(epoch)) = (known, self.epochs.back().map(|last| last.epoch)) else {
             return (None, None);
@@ -376,7 +377,7 @@ impl Mailbox {
         let activated = self.yield_or_activate(report, liveness, now);
         let active = self.sessions.holder.as_ref() == Some(&report.session);
         let activation = if active { self.activation(now) } else { None };
-        (Some((self.heads(now), epoch, activation)), activated)
+        (Some(ComparedSession { heads: self.heads(now), epoch, activation }), activated)
     }
 
     /// A silent or paused holder yields to another that lives; a session that wakes up may find the role free.

@@ -36,10 +36,8 @@ impl Mailbox {
             None => id.position(),
         };
         let Some(position) = position else { return unknown };
-        match self.state(position) {
-            MessageState::Unknown => unknown,
-            state => MessageView { state, position: Some(position) },
-        }
+        let state = self.state(position);
+        if state == MessageState::Unknown { unknown } else { MessageView { state, position: Some(position) } }
     }
 
     /// Rule 16.

@@ -1,0 +1,45 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+
+.PHONY: run
+run: ## all services in one process, on the documented ports
+	@$(CARGO) build --release --locked --quiet -p waystation-standalone
+	@exec target/release/waystation-standalone
+
+.PHONY: demo
+demo: ## two daemons, an offline backlog, a broken line; ends by itself
+	@$(CARGO) run --release --locked --quiet -p waystation-tests --bin waystation-demo
+
+.PHONY: test
+test: ## every test
+	$(CARGO) test --locked --workspace
+
+.PHONY: e2e
+e2e: ## only the tests of the real binary
+	$(CARGO) test --locked -p waystation-tests --test e2e
+
+.PHONY: check
+check: ## format, lints, documentation, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --config .deny.toml check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: bans, licences and sources were not checked"; \
+	fi
+
+.PHONY: bench
+bench: ## the figures of docs/performance.md
+	$(CARGO) build --release --locked --quiet -p waystation-standalone
+	$(CARGO) bench --locked --quiet -p waystation-tests --bench figures
+
+.PHONY: proto
+proto: ## rewrite the code that the .proto files generate
+	WAYSTATION_REWRITE_PROTO=1 $(CARGO) test --locked --quiet -p waystation-proto --test generated_code_is_fresh
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

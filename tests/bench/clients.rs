@@ -1,0 +1,108 @@
+//! Lean clients: they must cost less than what they measure.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use waystation_proto::auth::v1::IssueTokenRequest;
+use waystation_tests::{Backend, Process, frame};
+
+pub struct Server {
+    pub process: Process,
+}
+
+impl Server {
+    pub async fn start(dir: &Path) -> Server {
+        Server { process: Process::start(dir).await }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.process.backend()
+    }
+
+    pub async fn tokens(&self, orchestrators: &[String]) -> Vec<String> {
+        let mut backend = self.backend();
+        let mut tokens = Vec::new();
+        for orchestrator in orchestrators {
+            let request = IssueTokenRequest {
+                api_key: self.process.dev.api_key.clone(),
+                api_secret: self.process.dev.api_secret.clone(),
+                orchestrator_id: orchestrator.clone(),
+                ..Default::default()
+            };
+            tokens.push(backend.auth.issue_token(request).await.unwrap().into_inner().access_token);
+        }
+        tokens
+    }
+}
+
+/// A daemon that takes what comes and acknowledges each read with one frame.
+pub struct Receiver {
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Receiver {
+    pub async fn connect(server: &Server, orchestrator: &str, token: &str) -> Receiver {
+        let url = &server.process.dev.gateway_url;
+        let host = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+        let stream = TcpStream::connect(host).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let config = WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(0);
+        let (mut socket, _) = client_async_with_config(url, stream, Some(config)).await.unwrap();
+        let payload =
+            json!({"accessToken": token, "daemonId": "d1", "orchestratorId": orchestrator, "maxInFlight": 1000});
+        socket.send(Message::text(frame("auth", payload).to_string())).await.unwrap();
+        let welcome = socket.next().await.unwrap().unwrap();
+        assert!(welcome.to_text().unwrap().contains("auth_success"));
+        Receiver { socket }
+    }
+
+    /// The next events as text, all that are there, acknowledged.
+    pub async fn take(&mut self, seen: &mut Vec<String>) {
+        let before = seen.len();
+        let mut ids = Vec::new();
+        let mut next = Some(self.socket.next().await);
+        while let Some(message) = next {
+            let text = message.unwrap().unwrap().into_text().unwrap().to_string();
+            if let Some((_, rest)) = text.split_once(r#""eventId":""#) {
+                ids.push(rest.split('"').next().unwrap().to_owned());
+                seen.push(text);
+            }
+            // What has been read already is taken along.
+            next = futures_util::future::poll_immediate(self.socket.next()).await;
+        }
+        if seen.len() > before {
+            let ack = frame("ack", json!({"eventIds": ids}));
+            self.socket.send(Message::text(ack.to_string())).await.unwrap();
+        }
+    }
+}
+
+/// The number that [`payload`] put into an event.
+pub fn number_of(text: &str) -> u64 {
+    let (_, rest) = text.split_once(r#""n":"#).unwrap();
+    rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+/// 200 bytes of JSON with a number.
+pub fn payload(number: u64) -> String {
+    let head = format!(r#"{{"n":{number},"pad":""#);
+    let pad = "x".repeat(198 - head.len());
+    format!("{head}{pad}\"}}")
+}
+
+/// Waits until a mailbox is empty.
+pub async fn drained(backend: &Backend, orchestrator: &str) {
+    while backend.depth(orchestrator).await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
