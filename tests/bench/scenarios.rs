@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use waystation_proto::router::v1::{RouteMessageRequest, RouteMessagesRequest};
 
 use crate::clients::{Receiver, Server, drained, number_of, payload};
@@ -123,6 +124,19 @@ pub async fn saturated(server: Server, streams: bool) -> [f64; 2] {
     [total / seconds, total / (cpu_seconds(server.pid()) - cpu)]
 }
 
+/// Gives the senders their turns, one after the other, from a thread: timers of the runtime are too coarse.
+fn pace(begin: Instant, gap: Duration, each: u64) -> Vec<mpsc::Receiver<u64>> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..PAIRS).map(|_| mpsc::channel(4_096)).unzip();
+    std::thread::spawn(move || {
+        let turns = (0..each).flat_map(|number| senders.iter().map(move |sender| (number, sender)));
+        for (turn, (number, sender)) in (0..).zip(turns) {
+            std::thread::sleep((begin + gap * turn).saturating_duration_since(Instant::now()));
+            sender.blocking_send(number).unwrap();
+        }
+    });
+    receivers
+}
+
 /// p50 and p99 of a delivery, in µs, at a steady rate over sixteen pairs.
 pub async fn steady(server: Server) -> [f64; 2] {
     let server = &server;
@@ -131,6 +145,7 @@ pub async fn steady(server: Server) -> [f64; 2] {
     let each = STEADY_RATE * STEADY_SECONDS / PAIRS as u64;
     let gap = Duration::from_secs_f64(PAIRS as f64 / STEADY_RATE as f64);
     let begin = Instant::now() + Duration::from_millis(500);
+    let mut pace = pace(begin, gap / u32::try_from(PAIRS).unwrap(), each).into_iter();
     let mut tasks: JoinSet<Option<Histogram<u64>>> = JoinSet::new();
     for (index, (name, token)) in names.iter().zip(&tokens).enumerate() {
         let mut receiver = Receiver::connect(server, name, token).await;
@@ -151,10 +166,10 @@ pub async fn steady(server: Server) -> [f64; 2] {
             Some(latencies)
         });
         let (backend, name) = (server.backend(), name.clone());
+        let mut turns = pace.next().unwrap();
         tasks.spawn(async move {
             let mut calls = JoinSet::new();
-            for number in 0..each {
-                sleep_until(due(number)).await;
+            while let Some(number) = turns.recv().await {
                 let (backend, message) = (backend.clone(), message(&name, number));
                 calls.spawn(async move { backend.try_route(message).await.unwrap() });
                 if calls.len() as u64 > WINDOW {

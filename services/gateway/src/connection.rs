@@ -37,7 +37,8 @@ struct Verified {
 pub(crate) async fn run(parts: Parts, stream: TcpStream, read: &[u8], admitted: Unauthenticated) {
     parts.metrics.connections.inc();
     let mut socket = Socket::new(stream, read, &parts).await;
-    let code = match log_in(&parts, &mut socket).await {
+    // What is needed only at the login is given back before the long, idle life of the connection.
+    let code = match Box::pin(log_in(&parts, &mut socket)).await {
         Ok(live) => {
             drop(admitted);
             parts.metrics.sessions.inc();
@@ -47,7 +48,7 @@ pub(crate) async fn run(parts: Parts, stream: TcpStream, read: &[u8], admitted: 
         }
         Err(code) => {
             if let Some(code) = code {
-                socket.close(code).await;
+                Box::pin(socket.close(code)).await;
             }
             code
         }
@@ -57,7 +58,7 @@ pub(crate) async fn run(parts: Parts, stream: TcpStream, read: &[u8], admitted: 
 }
 
 /// From the first frame to an open session. An error is the code to close with, if it is not closed yet.
-async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Live, Option<CloseCode>> {
+async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Box<Live>, Option<CloseCode>> {
     let login = await_auth(parts, socket).await?;
     let reply_to = login.frame.clone();
     let rejected = |rejection: AuthRejection, message: &str| ServerFrame::AuthError {
@@ -137,7 +138,7 @@ fn verify(parts: &Parts, login: Login) -> Result<Verified, (AuthRejection, &'sta
     Ok(Verified { login, claims })
 }
 
-async fn open(parts: &Parts, verified: Verified) -> Result<Live, OpenFailed> {
+async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed> {
     let Verified { login: Login { frame, auth }, claims } = verified;
     let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
     // Registered first: a push may come before the answer.
@@ -179,10 +180,10 @@ struct Opened {
     events: mpsc::Receiver<Event>,
 }
 
-fn live(parts: &Parts, profile: ClientProfile, opening: Opening, claims: Arc<Claims>, opened: Opened) -> Live {
+fn live(parts: &Parts, profile: ClientProfile, opening: Opening, claims: Arc<Claims>, opened: Opened) -> Box<Live> {
     let scopes: ScopeSet = claims.scopes;
     let now = parts.context.clock.instant();
     let session = Session::new(parts.config.session, profile, opening, scopes, now);
     let left = claims.expires.since(parts.context.clock.now());
-    Live::new(parts.clone(), session, opened, now + left)
+    Box::new(Live::new(parts.clone(), session, opened, now + left))
 }

@@ -80,14 +80,14 @@ impl Live {
     }
 
     /// Serves until the end, and leaves. Answers the code it closed with, unless the client has gone.
-    pub(super) async fn run(mut self, socket: &mut Socket) -> Option<CloseCode> {
+    pub(super) async fn run(mut self: Box<Self>, socket: &mut Socket) -> Option<CloseCode> {
         match self.serve(socket).await {
             End::Gone => {
-                self.leave_store().await;
+                Box::pin(self.leave_store()).await;
                 None
             }
             End::Close(code) => {
-                tokio::join!(socket.close(code), self.leave_store());
+                Box::pin(async { tokio::join!(socket.close(code), self.leave_store()) }).await;
                 Some(code)
             }
         }
@@ -246,7 +246,7 @@ impl Live {
     }
 
     /// Brings the last acks home, then tells the store that the session has ended.
-    async fn leave_store(mut self) {
+    async fn leave_store(mut self: Box<Self>) {
         let settling = async {
             while self.session.is_settling() {
                 while let Some(command) = self.session.next_command() {
@@ -265,7 +265,7 @@ impl Live {
             tracing::debug!("the last acks of a session did not reach the store");
         }
         let drained = self.session.is_draining();
-        let Live { parts, opened, .. } = self;
+        let Live { parts, opened, .. } = *self;
         let Opened { key, registration, .. } = opened;
         drop(registration);
         let lifecycle = parts.context.lifecycle.clone();

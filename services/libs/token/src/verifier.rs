@@ -41,7 +41,8 @@ pub enum TokenError {
 pub struct Verifier {
     keys: Arc<ArcSwap<KeySet>>,
     revocations: Arc<ArcSwap<Revocations>>,
-    verified: Cache<String, Arc<Claims>>,
+    /// By the digest of the token: the tokens themselves are ten times as large.
+    verified: Cache<[u8; 32], Arc<Claims>>,
 }
 
 /// All that a header may hold: anything else could bring a key or a rule of its own.
@@ -64,6 +65,12 @@ impl Default for Verifier {
     }
 }
 
+fn digest_of(token: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()).as_ref());
+    key
+}
+
 impl Verifier {
     /// Replaces the keys. What was verified by a key that is gone is judged anew.
     pub fn set_keys(&self, keys: KeySet) {
@@ -83,11 +90,15 @@ impl Verifier {
     /// # Errors
     /// If it is not valid now.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
-        let claims = match self.verified.get(token) {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Invalid);
+        }
+        let key = digest_of(token);
+        let claims = match self.verified.get(&key) {
             Some(claims) => claims,
             None => {
                 let claims = Arc::new(self.judge(token, now)?);
-                self.verified.insert(token.to_owned(), claims.clone());
+                self.verified.insert(key, claims.clone());
                 claims
             }
         };
@@ -107,9 +118,6 @@ impl Verifier {
     }
 
     fn judge(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::Invalid);
-        }
         let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
         let header: StrictHeader =
             header.and_then(|header| serde_json::from_slice(&header).ok()).ok_or(TokenError::Invalid)?;
