@@ -277,7 +277,12 @@ impl Session {
 
     /// What to do next.
     pub fn next_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        let next = self.commands.pop_front();
+        if next.is_none() && self.in_flight.is_empty() {
+            // Most sessions are idle: they hold no queue.
+            self.commands = VecDeque::new();
+        }
+        next
     }
 
     /// When [`Session::handle_timeout`] must be called.

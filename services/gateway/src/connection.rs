@@ -34,9 +34,9 @@ struct Verified {
 }
 
 /// Runs until the socket or the session ends.
-pub(crate) async fn run(parts: Parts, stream: TcpStream, read: &[u8], admitted: Unauthenticated) {
+pub(crate) async fn run(parts: Parts, stream: TcpStream, read: Vec<u8>, admitted: Unauthenticated) {
     parts.metrics.connections.inc();
-    let mut socket = Socket::new(stream, read, &parts).await;
+    let mut socket = Box::pin(Socket::new(stream, read, &parts)).await;
     // What is needed only at the login is given back before the long, idle life of the connection.
     let code = match Box::pin(log_in(&parts, &mut socket)).await {
         Ok(live) => {

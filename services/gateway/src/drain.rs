@@ -18,9 +18,7 @@ pub(crate) async fn drain(parts: &Parts, grace: Duration) {
         tracing::warn!("cannot tell routers of the drain: {fault:?}");
     }
     let spread = parts.config.limits.drain_spread.min(grace.saturating_sub(PATIENCE * 2));
-    let spread = u64::try_from(spread.as_millis()).unwrap_or(0);
-    let entropy = parts.context.entropy;
-    parts.registry.send_all(|| Event::Drain(Duration::from_millis(entropy.below(spread))));
+    parts.registry.send_all(|| Event::Drain(parts.context.entropy.within(spread)));
     while parts.registry.len() > 0 && parts.context.clock.instant() - begun < grace {
         tokio::time::sleep(LOOK).await;
     }

@@ -105,9 +105,7 @@ pub(crate) async fn renew(parts: &Parts, draining: bool) -> Result<(), Fault> {
         tracing::warn!(incarnation = %lease.incarnation(), "the lease had ended: opening every session again");
         parts.upstream.renew(&lease.incarnation(), address, draining).await?;
         lease.renewed(asked);
-        let spread = u64::try_from(REOPEN_SPREAD.as_millis()).unwrap_or(0);
-        let entropy = parts.context.entropy;
-        parts.registry.send_all(|| Event::Reopen(Duration::from_millis(entropy.below(spread))));
+        parts.registry.send_all(|| Event::Reopen(parts.context.entropy.within(REOPEN_SPREAD)));
         return Ok(());
     }
     lease.renewed(asked);

@@ -13,6 +13,7 @@ mod metrics;
 mod registry;
 mod upstream;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,10 +104,19 @@ pub struct Listeners {
     pub admin: TcpListener,
 }
 
-/// What every connection shares.
+/// What every connection shares. Cheap to clone.
 #[derive(Clone)]
-struct Parts {
-    config: Arc<Config>,
+struct Parts(Arc<Shared>);
+
+impl Deref for Parts {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+struct Shared {
+    config: Config,
     registry: registry::Registry,
     upstream: upstream::Upstream,
     lease: lease::Lease,
@@ -151,16 +161,16 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
     let server = GrpcServer { gate, reflection: config.reflection };
     server.serve("gateway-grpc", listeners.grpc, services, &context.lifecycle).await;
 
-    let parts = Parts {
+    let parts = Parts(Arc::new(Shared {
         admission: admission::Admission::new(config.limits),
-        config: Arc::new(config),
+        config,
         registry,
         upstream,
         lease,
         verifier,
         metrics,
         context: context.clone(),
-    };
+    }));
     lease::keep(&parts).await;
     http::serve(listeners.public, parts.clone());
     let readiness = Readiness::default();

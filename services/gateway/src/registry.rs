@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use waystation_domain::SessionId;
@@ -13,17 +12,17 @@ use waystation_wire::{Ending, Push};
 /// Hints that wait for a connection; what comes beyond is dropped, and the session compares its heads.
 const QUEUE: usize = 1_024;
 
-/// Something for a session from outside its connection.
+/// Something for a session from outside its connection. Kept small: each queue has room for 32 at least.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A hint of a router.
     Push(Box<Push>),
     /// A hint may have been lost.
     PossibleLoss,
-    /// The lease was renewed under another incarnation: open the session again after this time.
-    Reopen(Duration),
-    /// Come back elsewhere, after this time.
-    Drain(Duration),
+    /// The lease was renewed under another incarnation: open the session again after so many milliseconds.
+    Reopen(u32),
+    /// Come back elsewhere, after so many milliseconds.
+    Drain(u32),
     /// It is over.
     End(Ending),
 }

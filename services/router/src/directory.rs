@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use waystation_domain::OrganizationId;
 use waystation_rpc::Fault;
 use waystation_store::CredentialStore;
 use waystation_store::mailbox::MailboxKey;
@@ -16,25 +17,31 @@ const CAPACITY: u64 = 100_000;
 #[derive(Clone)]
 pub(crate) struct Directory {
     credentials: Arc<dyn CredentialStore>,
+    /// Organizations in which any well-formed id is an orchestrator.
+    open: Cache<OrganizationId, ()>,
     known: Cache<MailboxKey, ()>,
 }
 
 impl Directory {
     pub(crate) fn new(credentials: Arc<dyn CredentialStore>) -> Directory {
-        Directory { credentials, known: Cache::builder().max_capacity(CAPACITY).time_to_live(REMEMBERED).build() }
+        let open = Cache::builder().max_capacity(CAPACITY).time_to_live(REMEMBERED).build();
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(REMEMBERED).build();
+        Directory { credentials, open, known }
     }
 
     /// NOT_FOUND unless the orchestrator is there, or need not be made beforehand.
     pub(crate) async fn check(&self, key: &MailboxKey) -> Result<(), Fault> {
-        if self.known.contains_key(key) {
+        if self.open.contains_key(&key.organization) || self.known.contains_key(key) {
             return Ok(());
         }
         let organization = self.credentials.organization(&key.organization).await.map_err(Fault::unavailable)?;
         let organization = organization.ok_or_else(|| Fault::not_found("orchestrator"))?;
-        if !organization.auto_create_orchestrators {
-            let found = self.credentials.orchestrator(&key.organization, &key.orchestrator).await;
-            found.map_err(Fault::unavailable)?.ok_or_else(|| Fault::not_found("orchestrator"))?;
+        if organization.auto_create_orchestrators {
+            self.open.insert(key.organization.clone(), ());
+            return Ok(());
         }
+        let found = self.credentials.orchestrator(&key.organization, &key.orchestrator).await;
+        found.map_err(Fault::unavailable)?.ok_or_else(|| Fault::not_found("orchestrator"))?;
         self.known.insert(key.clone(), ());
         Ok(())
     }

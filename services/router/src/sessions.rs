@@ -158,7 +158,8 @@ impl SessionService for SessionApi {
 impl SessionApi {
     /// A login is verified here once more: a gateway alone cannot say whose session it is.
     async fn read_open(&self, request: OpenSessionRequest) -> Result<OpenSession, Fault> {
-        let claims = self.0.verifier.verify(&request.access_token, self.0.context.clock.now()).map_err(token_fault)?;
+        let claims = self.0.verifier.verify_once(&request.access_token, self.0.context.clock.now());
+        let claims = claims.map_err(token_fault)?;
         let daemon_claims =
             claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
         let daemon = parse("daemon_id", &request.daemon_id)?;

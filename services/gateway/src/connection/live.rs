@@ -142,10 +142,12 @@ impl Live {
             Event::Push(push) => self.session.handle_push(*push, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
+                let after = Duration::from_millis(after.into());
                 self.session.suspend();
                 self.reopen = Some(now + after);
             }
             Event::Drain(after) => {
+                let after = Duration::from_millis(after.into());
                 self.session.drain(after);
                 self.leave = Some(now + after + drain::PATIENCE);
             }
@@ -268,10 +270,10 @@ impl Live {
         let Live { parts, opened, .. } = *self;
         let Opened { key, registration, .. } = opened;
         drop(registration);
-        let lifecycle = parts.context.lifecycle.clone();
+        let (lifecycle, upstream) = (parts.context.lifecycle.clone(), parts.upstream.clone());
         // While the store is away the session stays in it; it must not outlive its socket there.
         parts.context.lifecycle.spawn(async move {
-            while parts.upstream.close(&key, false, drained).await.is_err() {
+            while upstream.close(&key, false, drained).await.is_err() {
                 tokio::select! {
                     () = tokio::time::sleep(CLOSE_AGAIN) => {}
                     () = lifecycle.stopping() => return,

@@ -20,7 +20,7 @@ use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, 
 use crate::Parts;
 
 /// Read at once. Kept small: most connections are idle.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 1024;
 /// Frames are merged up to so many bytes before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Frames wait in the log rather than here beyond so many bytes.
@@ -58,7 +58,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn new(stream: TcpStream, read: &[u8], parts: &Parts) -> Socket {
+    pub(super) async fn new(stream: TcpStream, read: Vec<u8>, parts: &Parts) -> Socket {
         let limits = parts.config.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -67,7 +67,7 @@ impl Socket {
             .max_message_size(Some(limits.frame_bytes))
             .max_frame_size(Some(limits.frame_bytes));
         let counted = Counted { stream, written: 0 };
-        let inner = WebSocketStream::from_partially_read(counted, read.to_vec(), Role::Server, Some(config)).await;
+        let inner = WebSocketStream::from_partially_read(counted, read, Role::Server, Some(config)).await;
         Socket {
             inner,
             clock: parts.context.clock,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::upgrade::Parts as Raw;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -43,7 +44,12 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
         let Ok(upgraded) = upgrading.await else { return };
         // The plain stream without hyper's buffers: most connections are idle for hours.
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(raw) => connection::run(parts, raw.io.into_inner(), &raw.read_buf, admitted).await,
+            Ok(Raw { io, read_buf, .. }) => {
+                // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.
+                let read = read_buf.to_vec();
+                drop(read_buf);
+                connection::run(parts, io.into_inner(), read, admitted).await;
+            }
             Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
         }
     });

@@ -1,5 +1,7 @@
 //! The one place where services draw random numbers.
 
+use std::time::Duration;
+
 use rand::Rng as _;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
@@ -22,6 +24,12 @@ impl Entropy {
     /// A number up to and without `below`; 0 for 0.
     pub fn below(&self, below: u64) -> u64 {
         if below == 0 { 0 } else { rand::rng().random_range(0..below) }
+    }
+
+    /// A moment within a time, in milliseconds, for those who should not all act at once.
+    pub fn within(&self, time: Duration) -> u32 {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(u32::MAX.into());
+        u32::try_from(self.below(millis)).unwrap_or(0)
     }
 
     /// 256 bits for a secret.

@@ -90,9 +90,6 @@ impl Verifier {
     /// # Errors
     /// If it is not valid now.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::Invalid);
-        }
         let key = digest_of(token);
         let claims = match self.verified.get(&key) {
             Some(claims) => claims,
@@ -109,6 +106,19 @@ impl Verifier {
         Ok(claims)
     }
 
+    /// Judges a token that is presented once, such as at a login: nothing of it is kept.
+    ///
+    /// # Errors
+    /// If it is not valid now.
+    pub fn verify_once(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
+        let claims = self.judge(token, now)?;
+        if claims.expires <= now {
+            return Err(TokenError::Expired);
+        }
+        self.check_revoked(&claims)?;
+        Ok(claims)
+    }
+
     /// Whether claims that were valid have been revoked since.
     ///
     /// # Errors
@@ -118,6 +128,9 @@ impl Verifier {
     }
 
     fn judge(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Invalid);
+        }
         let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
         let header: StrictHeader =
             header.and_then(|header| serde_json::from_slice(&header).ok()).ok_or(TokenError::Invalid)?;

@@ -18,7 +18,8 @@ pub(super) struct State {
     /// Names this life of the store in epochs.
     pub(super) generation: u64,
     pub(super) credentials: Credentials,
-    mailboxes: HashMap<MailboxKey, Mailbox>,
+    /// Boxed, so that the table's free places cost little.
+    mailboxes: HashMap<MailboxKey, Box<Mailbox>>,
     /// Mailboxes by the moment at which a sweep should look at them.
     due: BTreeSet<(Timestamp, MailboxKey)>,
     /// Live sessions by their id alone.
@@ -59,13 +60,13 @@ impl State {
     }
 
     pub(super) fn mailbox(&self, key: &MailboxKey) -> Option<&Mailbox> {
-        self.mailboxes.get(key)
+        self.mailboxes.get(key).map(|mailbox| &**mailbox)
     }
 
     /// Changes a mailbox, making it if need be, and keeps the index of what is due.
     pub(super) fn change<T>(&mut self, key: &MailboxKey, change: impl FnOnce(&mut Mailbox) -> T) -> T {
         if !self.mailboxes.contains_key(key) {
-            self.mailboxes.insert(key.clone(), Mailbox::default());
+            self.mailboxes.insert(key.clone(), Box::default());
         }
         self.change_known(key, change).unwrap_or_else(|| unreachable!("inserted above"))
     }

@@ -1,6 +1,5 @@
 //! Sessions and the one among them that holds the mailbox (rules 8, 9 and 12).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,8 @@ pub(super) struct Sessions {
     holder: Option<SessionId>,
     /// Counts activations.
     fence: u64,
-    daemons: BTreeMap<DaemonId, Daemon>,
+    /// At most [`limits::DAEMONS`], usually one.
+    daemons: Vec<(DaemonId, Daemon)>,
     ended: Option<Ended>,
 }
 
@@ -129,7 +129,11 @@ impl Sessions {
     }
 
     pub(super) fn subscriptions(&self, daemon: &DaemonId) -> Subscriptions {
-        self.daemons.get(daemon).map(|daemon| daemon.subscriptions.clone()).unwrap_or_default()
+        self.daemons
+            .iter()
+            .find(|(id, _)| id == daemon)
+            .map(|(_, daemon)| daemon.subscriptions.clone())
+            .unwrap_or_default()
     }
 
     fn holder_ref(&self, session: &Session) -> HolderRef {
@@ -141,17 +145,28 @@ impl Sessions {
         }
     }
 
+    /// What is kept of a daemon.
+    fn daemon(&mut self, id: &DaemonId) -> &mut Daemon {
+        let known = self.daemons.iter().position(|(known, _)| known == id);
+        let index = known.unwrap_or_else(|| {
+            self.daemons.reserve_exact(1);
+            self.daemons.push((id.clone(), Daemon::default()));
+            self.daemons.len() - 1
+        });
+        &mut self.daemons[index].1
+    }
+
     /// Keeps what is known of the most recently used daemons.
     fn forget_daemons(&mut self, now: Timestamp) {
         let Sessions { open, daemons, .. } = self;
         let connected = |id: &DaemonId| open.iter().any(|session| session.daemon == *id);
-        daemons.retain(|id, daemon| connected(id) || now.since(daemon.last_used) < limits::TIME_TO_LIVE);
+        daemons.retain(|(id, daemon)| connected(id) || now.since(daemon.last_used) < limits::TIME_TO_LIVE);
         while daemons.len() > limits::DAEMONS {
             let idle = daemons.iter().filter(|(id, _)| !connected(id));
             let Some(oldest) = idle.min_by_key(|(_, daemon)| daemon.last_used).map(|(id, _)| id.clone()) else {
                 return;
             };
-            daemons.remove(&oldest);
+            daemons.retain(|(id, _)| *id != oldest);
         }
     }
 }
@@ -206,8 +221,10 @@ impl Mailbox {
             return Err(OpenRefused::TooManySessions);
         }
         self.sessions.ended = None;
+        // Most orchestrators have one daemon.
+        self.sessions.open.reserve_exact(1);
         self.sessions.open.push(session);
-        let daemon = self.sessions.daemons.entry(open.daemon.clone()).or_default();
+        let daemon = self.sessions.daemon(&open.daemon);
         daemon.last_used = now;
         if let Some(subscriptions) = &open.subscriptions {
             daemon.subscriptions = subscriptions.clone();
@@ -228,7 +245,7 @@ impl Mailbox {
         let old: Vec<Session> = self.sessions.open.iter().filter(|s| s.daemon == new.daemon).cloned().collect();
         let mut thrashing = false;
         for old in &old {
-            let daemon = self.sessions.daemons.entry(old.daemon.clone()).or_default();
+            let daemon = self.sessions.daemon(&old.daemon);
             thrashing |= daemon.displace(old.identity(), &new.identity(), now);
             self.remove_session(&old.session, liveness.is_draining(&old.incarnation), now);
         }
@@ -308,9 +325,7 @@ impl Mailbox {
     fn remove_session(&mut self, id: &SessionId, drained: bool, now: Timestamp) -> bool {
         let Some(index) = self.sessions.open.iter().position(|session| session.session == *id) else { return false };
         let session = self.sessions.open.remove(index);
-        if let Some(daemon) = self.sessions.daemons.get_mut(&session.daemon) {
-            daemon.last_used = now;
-        }
+        self.sessions.daemon(&session.daemon).last_used = now;
         if self.sessions.holder.as_ref() == Some(id) {
             self.release(now);
             if drained {
@@ -411,7 +426,8 @@ impl Mailbox {
 
     pub(in crate::embedded) fn subscribe(&mut self, subscribe: &Subscribe) -> Result<(), Refused> {
         let session = self.sessions.get(&subscribe.session).ok_or(Refused::SessionUnknown)?;
-        let daemon = self.sessions.daemons.entry(session.daemon.clone()).or_default();
+        let daemon = session.daemon.clone();
+        let daemon = self.sessions.daemon(&daemon);
         daemon.subscriptions = subscribe.subscriptions.clone();
         Ok(())
     }
