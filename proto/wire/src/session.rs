@@ -60,6 +60,8 @@ pub struct Session {
     due_at: Option<Instant>,
     /// One has fallen due and has not been read.
     due: bool,
+    /// When to try again to open the session anew.
+    reopen_at: Option<Instant>,
     /// Nothing is asked of the store before.
     retry_at: Option<Instant>,
     /// Heads of the activation, until all up to there has been sent.
@@ -127,6 +129,7 @@ impl Session {
             blocked: false,
             due_at: None,
             due: false,
+            reopen_at: None,
             retry_at: None,
             replay: None,
             busy: None,
@@ -149,16 +152,14 @@ impl Session {
         session
     }
 
-    /// The store has opened the session again on the same socket.
-    pub fn handle_reopened(&mut self, opened: Result<Opening, CallFailed>, now: Instant) {
+    /// The store has opened the session again on the same socket, or not. Without an ending it was the store
+    /// that was away, not the client: the socket stays, and it is tried again.
+    pub fn handle_reopened(&mut self, opened: Result<Opening, Option<Ending>>, now: Instant) {
         match opened {
             Ok(opening) => self.reopened(opening, now),
-            Err(CallFailed::Unavailable | CallFailed::SessionUnknown) => {
-                self.close(CloseCode::Overloaded);
-            }
-            Err(CallFailed::NotHolder) => {}
+            Err(Some(ending)) => self.end(ending),
+            Err(None) => self.reopen_at = Some(now + self.config.retry),
         }
-        self.step(now);
     }
 
     fn reopened(&mut self, opening: Opening, now: Instant) {
@@ -290,7 +291,7 @@ impl Session {
         let silence = self.last_frame + self.config.heartbeat * self.config.missed;
         // While a retry is awaited nothing else is asked of the store.
         let ask = self.retry_at.or_else(|| (!self.comparing).then_some(self.compare_at));
-        let times = [Some(silence), ask, self.due_at, self.early_until, self.clock.fires_at()];
+        let times = [Some(silence), ask, self.reopen_at, self.due_at, self.early_until, self.clock.fires_at()];
         times.into_iter().flatten().min()
     }
 
@@ -300,6 +301,9 @@ impl Session {
             return self.close(CloseCode::HeartbeatTimeout);
         }
         self.retry_at.take_if(|at| *at <= now);
+        if self.reopen_at.take_if(|at| *at <= now).is_some() {
+            self.commands.push_back(Command::Reopen);
+        }
         self.due |= self.due_at.take_if(|at| *at <= now).is_some();
         if self.early_until.is_some_and(|until| until <= now) {
             self.give_up_early();

@@ -49,6 +49,16 @@ pub struct Issued {
     pub claims: Claims,
 }
 
+/// What a daemon logs in with. No Debug: it holds a secret.
+pub(crate) struct DaemonLoginRequest {
+    pub(crate) key: String,
+    pub(crate) secret: String,
+    pub(crate) orchestrator: String,
+    pub(crate) daemon: String,
+    /// `None`: all that the key has.
+    pub(crate) scopes: Option<ScopeSet>,
+}
+
 /// A daemon's login.
 pub(crate) struct DaemonLogin {
     pub(crate) access: Issued,
@@ -234,28 +244,15 @@ impl Authority {
         self.service_token(name, organization, scopes, SERVICE_LIFE)
     }
 
-    pub(crate) async fn log_in_daemon(
-        &self,
-        key: &str,
-        secret: &str,
-        orchestrator: &str,
-        daemon: &str,
-        requested: Option<ScopeSet>,
-    ) -> Result<DaemonLogin, Fault> {
-        let outcome = self.judge_daemon(key, secret, orchestrator, daemon, requested).await;
+    pub(crate) async fn log_in_daemon(&self, asked: DaemonLoginRequest) -> Result<DaemonLogin, Fault> {
+        let outcome = self.judge_daemon(asked).await;
         self.0.metrics.login(Kind::Daemon, outcome)
     }
 
-    async fn judge_daemon(
-        &self,
-        key: &str,
-        secret: &str,
-        orchestrator: &str,
-        daemon: &str,
-        requested: Option<ScopeSet>,
-    ) -> Result<DaemonLogin, Fault> {
-        let key = self.judge_key(key, secret).await?;
-        let orchestrator = match (&key.orchestrator, orchestrator) {
+    async fn judge_daemon(&self, asked: DaemonLoginRequest) -> Result<DaemonLogin, Fault> {
+        let DaemonLoginRequest { key, secret, orchestrator, daemon, scopes: requested } = asked;
+        let key = self.judge_key(&key, &secret).await?;
+        let orchestrator = match (&key.orchestrator, orchestrator.as_str()) {
             (None, "") => return Err(Fault::field("orchestrator_id", "must not be empty: the key is bound to none")),
             (Some(bound), "") => bound.clone(),
             (_, named) => waystation_rpc::convert::parse("orchestrator_id", named)?,
@@ -263,7 +260,7 @@ impl Authority {
         if key.orchestrator.as_ref().is_some_and(|bound| *bound != orchestrator) {
             return Err(Fault::not_found("orchestrator"));
         }
-        let daemon: Option<DaemonId> = waystation_rpc::convert::parse_optional("daemon_id", daemon)?;
+        let daemon: Option<DaemonId> = waystation_rpc::convert::parse_optional("daemon_id", &daemon)?;
         let organization = self.credentials().organization(&key.organization).await.map_err(Fault::unavailable)?;
         let organization = organization.ok_or_else(wrong_credentials)?;
         let orchestrator = self.orchestrator(&organization, &orchestrator).await?;

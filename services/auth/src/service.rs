@@ -15,7 +15,7 @@ use waystation_rpc::convert::{parse, parse_optional, required, revocation_to, ti
 use waystation_rpc::{Caller, Fault};
 use waystation_token::{Claims, TokenError};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, DaemonLoginRequest};
 
 /// How often watchers are told what is new; with it R5 has five seconds to spare.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -33,8 +33,14 @@ fn requested(scopes: &[String]) -> Option<ScopeSet> {
 impl AuthService for AuthApi {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let IssueTokenRequest { api_key, api_secret, orchestrator_id, daemon_id, scopes } = request.into_inner();
-        let login =
-            self.0.log_in_daemon(&api_key, &api_secret, &orchestrator_id, &daemon_id, requested(&scopes)).await?;
+        let asked = DaemonLoginRequest {
+            key: api_key,
+            secret: api_secret,
+            orchestrator: orchestrator_id,
+            daemon: daemon_id,
+            scopes: requested(&scopes),
+        };
+        let login = self.0.log_in_daemon(asked).await?;
         let claims = login.access.claims;
         let display = login.orchestrator.display;
         Ok(Response::new(IssueTokenResponse {
@@ -92,7 +98,7 @@ impl AuthService for AuthApi {
         let claims = self.judge(&request.into_inner().token)?;
         // A token of another tenant is to this caller what a forged one is.
         let organization = claims.organization.as_ref().map(ToString::to_string).unwrap_or_default();
-        caller.organization(&organization).map_err(|_| invalid(TokenError::Invalid))?;
+        caller.organization(&organization).map_err(|_| Fault::from(TokenError::Invalid))?;
         Ok(Response::new(ValidateTokenResponse {
             r#type: claims.class.name().to_owned(),
             subject: claims.subject.clone(),
@@ -165,19 +171,9 @@ async fn watch(authority: Authority, mut cursor: u64, sender: mpsc::Sender<Resul
     }
 }
 
-fn invalid(error: TokenError) -> Fault {
-    let reason = match error {
-        TokenError::Invalid => ErrorReason::Unauthenticated,
-        TokenError::Expired => ErrorReason::TokenExpired,
-        TokenError::Revoked => ErrorReason::TokenRevoked,
-    };
-    Fault::new(reason, error.to_string())
-}
-
 impl AuthApi {
     fn judge(&self, token: &str) -> Result<Claims, Fault> {
-        let judged = self.0.verifier().verify(token, self.0.context().clock.now());
-        judged.map(|claims| Claims::clone(&claims)).map_err(invalid)
+        Ok(self.0.verifier().verify_once(token, self.0.context().clock.now())?)
     }
 
     /// What a request to revoke means, if the caller may touch it.

@@ -24,7 +24,7 @@ use waystation_rpc::convert::{
 use waystation_rpc::{Authorized, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
 use waystation_wire::{
-    AuthRejection, CallFailed, CompareAnswer, Opening, ReadRequest, ReadResult, SettleAnswer, SettleRequest,
+    AuthRejection, CallFailed, CompareAnswer, Ending, Opening, ReadRequest, ReadResult, SettleAnswer, SettleRequest,
 };
 
 use combiner::Combiner;
@@ -80,6 +80,19 @@ pub(crate) enum OpenFailed {
     DuplicateIdentity,
     /// Nobody could tell now.
     Unavailable,
+}
+
+impl OpenFailed {
+    /// How a session ends that could not be opened again; `None`: it is tried again.
+    pub(crate) fn ending(self) -> Option<Ending> {
+        match self {
+            OpenFailed::Rejected(AuthRejection::TokenExpired) => Some(Ending::TokenExpired),
+            OpenFailed::Rejected(AuthRejection::MaxConnections) => Some(Ending::RateLimited),
+            OpenFailed::Rejected(AuthRejection::AuthFailed | AuthRejection::InsufficientScope) => Some(Ending::Revoked),
+            OpenFailed::DuplicateIdentity => Some(Ending::DuplicateIdentity),
+            OpenFailed::Unavailable => None,
+        }
+    }
 }
 
 fn call_failed(status: &Status) -> CallFailed {

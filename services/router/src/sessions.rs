@@ -16,7 +16,7 @@ use waystation_store::limits::LEASE;
 use waystation_store::mailbox::{
     CloseSession, Compare, ComparedSession, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle, Subscribe,
 };
-use waystation_token::{Claims, TokenError};
+use waystation_token::Claims;
 
 use crate::Parts;
 use convert::{MOST, refused, session_ref};
@@ -158,8 +158,7 @@ impl SessionService for SessionApi {
 impl SessionApi {
     /// A login is verified here once more: a gateway alone cannot say whose session it is.
     async fn read_open(&self, request: OpenSessionRequest) -> Result<OpenSession, Fault> {
-        let claims = self.0.verifier.verify_once(&request.access_token, self.0.context.clock.now());
-        let claims = claims.map_err(token_fault)?;
+        let claims = self.0.verifier.verify_once(&request.access_token, self.0.context.clock.now())?;
         let daemon_claims =
             claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
         let daemon = parse("daemon_id", &request.daemon_id)?;
@@ -210,13 +209,4 @@ fn reads_mail(claims: &Claims) -> bool {
 
 fn expired() -> Fault {
     Fault::new(ErrorReason::GatewayExpired, "the lease of this gateway has ended")
-}
-
-fn token_fault(error: TokenError) -> Fault {
-    let reason = match error {
-        TokenError::Invalid => ErrorReason::Unauthenticated,
-        TokenError::Expired => ErrorReason::TokenExpired,
-        TokenError::Revoked => ErrorReason::TokenRevoked,
-    };
-    Fault::new(reason, error.to_string())
 }

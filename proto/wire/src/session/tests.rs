@@ -357,10 +357,18 @@ fn an_unknown_session_is_opened_again() {
     world.session.handle_read(Err(CallFailed::SessionUnknown), world.now);
     world.run();
     assert!(world.asked.contains(&Command::Reopen));
+    world.asked.clear();
+    world.session.handle_reopened(Err(None), world.now);
+    world.run();
+    assert_eq!((world.closed(), world.asked.len()), (None, 0), "the socket stays");
+    world.pass(Duration::from_secs(1));
+    assert!(world.asked.contains(&Command::Reopen), "it is tried again");
     world.session.handle_reopened(Ok(opening(Some(activation(2, 1, 1)))), world.now);
     world.run();
-    world.read().unwrap();
     assert_eq!(world.read().unwrap().fence, 2);
+    world.session.handle_reopened(Err(Some(Ending::TokenExpired)), world.now);
+    world.run();
+    assert_eq!(world.closed(), Some(CloseCode::TokenExpired));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use waystation_wire::{
 use super::Opened;
 use super::socket::{Incoming, Socket};
 use crate::registry::Event;
+use crate::upstream::OpenFailed;
 use crate::{Parts, drain};
 
 /// Events that are taken in before the socket is written.
@@ -45,7 +46,7 @@ enum Answer {
     Settled(Result<SettleAnswer, CallFailed>),
     Compared(Result<CompareAnswer, CallFailed>),
     Subscribed(Result<(), CallFailed>),
-    Reopened(Result<Opening, CallFailed>),
+    Reopened(Result<Opening, Option<Ending>>),
 }
 
 /// What happened.
@@ -227,7 +228,7 @@ impl Live {
             (self.parts.upstream.clone(), self.parts.lease.clone(), self.opened.request.clone());
         self.calls.push(Box::pin(async move {
             let opened = upstream.open(lease.incarnation(), request).await;
-            Answer::Reopened(opened.map(|(_, opening)| opening).map_err(|_| CallFailed::Unavailable))
+            Answer::Reopened(opened.map(|(_, opening)| opening).map_err(OpenFailed::ending))
         }));
     }
 

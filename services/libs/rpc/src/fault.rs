@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use waystation_proto::common::v1::ErrorReason;
+use waystation_token::TokenError;
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "waystation";
@@ -80,6 +81,18 @@ impl Fault {
     fn name(&self) -> &'static str {
         let name = self.reason.as_str_name();
         name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+}
+
+/// Why a token was refused, for its bearer.
+impl From<TokenError> for Fault {
+    fn from(error: TokenError) -> Fault {
+        let reason = match error {
+            TokenError::Invalid => ErrorReason::Unauthenticated,
+            TokenError::Expired => ErrorReason::TokenExpired,
+            TokenError::Revoked => ErrorReason::TokenRevoked,
+        };
+        Fault::new(reason, error.to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use waystation_domain::OrganizationId;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_runtime::Clock;
-use waystation_token::{Claims, TokenError, Verifier};
+use waystation_token::{Claims, Verifier};
 
 use crate::fault::Fault;
 use crate::policy::{Access, access_to};
@@ -85,14 +85,7 @@ impl Gate {
         }
         let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| refused("authorization must be `Bearer <token>`"))?;
-        self.verifier.verify(token, self.clock.now()).map_err(|error| {
-            let reason = match error {
-                TokenError::Invalid => ErrorReason::Unauthenticated,
-                TokenError::Expired => ErrorReason::TokenExpired,
-                TokenError::Revoked => ErrorReason::TokenRevoked,
-            };
-            Fault::new(reason, error.to_string())
-        })
+        Ok(self.verifier.verify(token, self.clock.now())?)
     }
 }
 
