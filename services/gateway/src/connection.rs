@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use waystation_domain::{Scope, ScopeSet, SessionId, Subscriptions};
 use waystation_token::{Claims, TokenError};
 use waystation_wire::{
@@ -16,7 +15,7 @@ use waystation_wire::{
 
 use crate::Parts;
 use crate::admission::Unauthenticated;
-use crate::registry::{Event, Registration};
+use crate::registry::Registration;
 use crate::upstream::{OpenFailed, OpenRequest, SessionKey};
 use live::Live;
 use socket::{Incoming, Socket};
@@ -142,7 +141,7 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
     let Verified { login: Login { frame, auth }, claims } = verified;
     let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
     // Registered first: a push may come before the answer.
-    let (registration, events) = parts.registry.register(session.clone(), claims.clone());
+    let registration = parts.registry.register(session.clone(), claims.clone());
     let subscriptions = match &auth.subscriptions {
         None => None,
         Some(patterns) => {
@@ -169,7 +168,7 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
         knows_gaps: auth.knows_gaps,
     };
     let key = SessionKey { organization, orchestrator: auth.orchestrator.clone(), session };
-    Ok(live(parts, profile, opening, claims, Opened { key, request, registration, events }))
+    Ok(live(parts, profile, opening, claims, Opened { key, request, registration }))
 }
 
 /// What an open session holds.
@@ -177,7 +176,6 @@ struct Opened {
     key: SessionKey,
     request: OpenRequest,
     registration: Registration,
-    events: mpsc::Receiver<Event>,
 }
 
 fn live(parts: &Parts, profile: ClientProfile, opening: Opening, claims: Arc<Claims>, opened: Opened) -> Box<Live> {

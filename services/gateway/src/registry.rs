@@ -1,22 +1,21 @@
 //! Sessions of this gateway by their ids.
 
+mod queue;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
 use waystation_domain::SessionId;
 use waystation_token::{Claims, Verifier};
 use waystation_wire::{Ending, Push};
 
-/// Hints that wait for a connection; what comes beyond is dropped, and the session compares its heads.
-const QUEUE: usize = 1_024;
+use queue::Queue;
 
-/// Something for a session from outside its connection. Kept small: each queue has room for 32 at least.
+/// Something for a session from outside its connection.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A hint of a router.
-    Push(Box<Push>),
+    Push(Push),
     /// A hint may have been lost.
     PossibleLoss,
     /// The lease was renewed under another incarnation: open the session again after so many milliseconds.
@@ -31,25 +30,20 @@ pub(crate) enum Event {
 #[derive(Clone, Default)]
 pub(crate) struct Registry(Arc<Mutex<HashMap<SessionId, Arc<Handle>>>>);
 
-/// How others reach a session.
-pub(crate) struct Handle {
-    events: mpsc::Sender<Event>,
-    /// A hint was dropped because the queue was full.
-    lost: AtomicBool,
-    claims: Arc<Claims>,
-}
-
-impl Handle {
-    fn send(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            self.lost.store(true, Ordering::Release);
+impl Event {
+    /// Whether it must arrive however full the queue is. There are few of these.
+    fn is_vital(&self) -> bool {
+        match self {
+            Event::Push(_) | Event::PossibleLoss => false,
+            Event::Reopen(_) | Event::Drain(_) | Event::End(_) => true,
         }
     }
+}
 
-    /// Whether a hint was dropped since the last call.
-    pub(crate) fn take_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire) && self.lost.swap(false, Ordering::AcqRel)
-    }
+/// How others reach a session.
+pub(crate) struct Handle {
+    pub(crate) events: Queue,
+    claims: Arc<Claims>,
 }
 
 /// A session's place in the registry, left when dropped.
@@ -68,18 +62,17 @@ impl Drop for Registration {
 
 impl Registry {
     /// Takes a session in. Its id is new, so nobody is displaced here.
-    pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>) -> (Registration, mpsc::Receiver<Event>) {
-        let (events, receiver) = mpsc::channel(QUEUE);
-        let handle = Arc::new(Handle { events, lost: AtomicBool::new(false), claims });
+    pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>) -> Registration {
+        let handle = Arc::new(Handle { events: Queue::default(), claims });
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(session.clone(), handle.clone());
-        (Registration { registry: self.clone(), session, handle }, receiver)
+        Registration { registry: self.clone(), session, handle }
     }
 
     pub(crate) fn push(&self, session: &SessionId, push: Push) {
         let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
         if let Some(handle) = handle {
-            handle.send(Event::Push(Box::new(push)));
+            handle.events.push(Event::Push(push));
         }
     }
 
@@ -94,7 +87,7 @@ impl Registry {
     /// Sends each session an event of its own.
     pub(crate) fn send_all(&self, mut event: impl FnMut() -> Event) {
         for handle in self.handles() {
-            handle.send(event());
+            handle.events.push(event());
         }
     }
 
@@ -102,7 +95,7 @@ impl Registry {
     pub(crate) fn end_revoked(&self, verifier: &Verifier) {
         for handle in self.handles() {
             if verifier.check_revoked(&handle.claims).is_err() {
-                handle.send(Event::End(Ending::Revoked));
+                handle.events.push(Event::End(Ending::Revoked));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A session that is open: one loop around one `select!`. Inside it is chosen what happened, outside it is done.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,6 @@ use crate::registry::Event;
 use crate::upstream::OpenFailed;
 use crate::{Parts, drain};
 
-/// Events that are taken in before the socket is written.
-const TOGETHER: usize = 64;
 /// How long acks that a client sent last are brought to the store after it has gone.
 const LAST_ACKS: Duration = Duration::from_secs(5);
 /// Between attempts to tell the store that the session has ended.
@@ -51,7 +50,7 @@ enum Answer {
 
 /// What happened.
 enum Happened {
-    Events(Vec<Event>),
+    Events(VecDeque<Event>),
     Answered(Answer),
     Received(Incoming),
     Time,
@@ -103,8 +102,7 @@ impl Live {
             let timeout = self.timeout(socket);
             let read = self.session.wants_input();
             let happened = tokio::select! {
-                biased;
-                events = take(&mut self.opened.events) => Happened::Events(events),
+                events = self.opened.registration.handle.events.take() => Happened::Events(events),
                 Some(answer) = self.calls.next() => Happened::Answered(answer),
                 incoming = socket.next(read) => Happened::Received(incoming),
                 () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
@@ -124,7 +122,7 @@ impl Live {
                     }
                 }
             }
-            if self.opened.registration.handle.take_lost() {
+            if self.opened.registration.handle.events.take_lost() {
                 self.session.handle_possible_loss(now);
             }
         }
@@ -140,7 +138,7 @@ impl Live {
 
     fn take_event(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Push(push) => self.session.handle_push(*push, now),
+            Event::Push(push) => self.session.handle_push(push, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
                 let after = Duration::from_millis(after.into());
@@ -282,14 +280,4 @@ impl Live {
             }
         });
     }
-}
-
-/// The next events, as many as are there.
-async fn take(events: &mut tokio::sync::mpsc::Receiver<Event>) -> Vec<Event> {
-    let mut taken = Vec::new();
-    if events.recv_many(&mut taken, TOGETHER).await == 0 {
-        // The registry keeps a sender as long as this session is registered.
-        std::future::pending::<()>().await;
-    }
-    taken
 }
