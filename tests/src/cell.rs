@@ -29,7 +29,7 @@ impl Cell {
 
     pub async fn stop(&mut self) {
         if let Some(standalone) = self.standalone.take() {
-            standalone.stop(Duration::from_secs(5)).await;
+            assert!(standalone.stop(Duration::from_secs(5)).await, "nothing runs on after a stop");
         }
     }
 

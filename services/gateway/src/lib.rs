@@ -181,10 +181,14 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
 }
 
 impl Gateway {
-    /// Tells daemons when to come back, waits for them to go, and stops. At most for `grace`.
-    pub async fn stop(self, grace: Duration) {
+    /// Tells daemons when to come back, waits for them to go, and stops, each at most for `grace`.
+    /// Answers whether everything has finished.
+    pub async fn stop(self, grace: Duration) -> bool {
         self.readiness.set(false);
         drain::drain(&self.parts, grace).await;
-        self.parts.context.lifecycle.finish(grace).await;
+        let lifecycle = self.parts.context.lifecycle.clone();
+        // Calls are joined for as long as anybody could make one.
+        drop(self.parts);
+        lifecycle.finish(grace).await
     }
 }

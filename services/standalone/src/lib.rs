@@ -188,18 +188,19 @@ impl Standalone {
         }
         let lifecycles = self.lifecycles.clone();
         tokio::select! {
-            () = self.stop(grace) => {}
+            _ = self.stop(grace) => {}
             signal = shutdown_signal() => signal?,
         }
         Ok(!lifecycles.iter().any(Lifecycle::has_failed))
     }
 
     /// Stops in order: daemons are told when to come back, then each service finishes.
-    pub async fn stop(self, grace: Duration) {
+    /// Answers whether everything has finished within `grace`.
+    pub async fn stop(self, grace: Duration) -> bool {
         let [_, router, auth] = self.lifecycles;
-        self.gateway.stop(grace).await;
-        router.finish(grace).await;
-        auth.finish(grace).await;
+        let gateway_finished = self.gateway.stop(grace).await;
+        let router_finished = router.finish(grace).await;
+        auth.finish(grace).await && router_finished && gateway_finished
     }
 }
 

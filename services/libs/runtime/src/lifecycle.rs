@@ -76,13 +76,15 @@ impl Lifecycle {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Stops, and waits until tasks have finished, but not longer than `grace`.
-    pub async fn finish(&self, grace: Duration) {
+    /// Stops, and waits until tasks have finished, but not longer than `grace`. Answers whether they have.
+    pub async fn finish(&self, grace: Duration) -> bool {
         self.stop();
         self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+        let finished = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
+        if !finished {
             tracing::warn!(tasks = self.tasks.len(), "still running after {grace:?}");
         }
+        finished
     }
 }
 
@@ -133,8 +135,7 @@ mod tests {
             of_task.stopping().await;
             Ok::<(), String>(())
         });
-        lifecycle.finish(Duration::from_secs(5)).await;
+        assert!(lifecycle.finish(Duration::from_secs(5)).await);
         assert!(!lifecycle.has_failed());
-        assert_eq!(lifecycle.tasks.len(), 0);
     }
 }
