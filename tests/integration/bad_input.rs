@@ -236,3 +236,16 @@ async fn bearers_that_are_none_are_refused() {
     twice.metadata_mut().append("authorization", "Bearer other".parse().unwrap());
     assert_eq!(router.route_message(twice).await.unwrap_err().code(), tonic::Code::Unauthenticated);
 }
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let limits = waystation_gateway::Limits { body: Duration::from_millis(300), ..Default::default() };
+    let cell = Cell::start_with(|options| options.limits = limits).await;
+    let address = cell.dev.http_url.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let request = format!("POST /api/daemon/auth HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100\r\n\r\n{{");
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(5), slow.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
