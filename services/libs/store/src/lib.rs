@@ -1,7 +1,7 @@
 //! Waystation's shared state: traits by kind of data, and the backends behind them.
 //!
 //! The embedded backend lives in one process and is the executable specification of the mailbox
-//! rules; every other backend must answer exactly like it, which [`conformance`] checks.
+//! rules; every other backend must answer exactly like it, which the `conformance` suite checks.
 //!
 //! **Invariants:** only this crate knows how state is kept. `now` and randomness are arguments.
 
