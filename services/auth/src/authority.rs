@@ -219,22 +219,8 @@ impl Authority {
         organization: Option<OrganizationId>,
         requested: Option<ScopeSet>,
     ) -> Result<Issued, Fault> {
-        let outcome = self.judge_service(name, secret, organization, requested);
-        self.0.metrics.login(Kind::Service, outcome)
-    }
-
-    fn judge_service(
-        &self,
-        name: &str,
-        secret: &str,
-        organization: Option<OrganizationId>,
-        requested: Option<ScopeSet>,
-    ) -> Result<Issued, Fault> {
-        let account = self.0.services.iter().find(|account| account.name == name).ok_or_else(wrong_credentials)?;
-        let same = account.secret.expose_secret().as_bytes().ct_eq(secret.as_bytes());
-        if !bool::from(same) {
-            return Err(wrong_credentials());
-        }
+        let account = self.judge_service(name, secret);
+        let account = self.0.metrics.login(Kind::Service, account)?;
         let organization = match (&account.organization, organization) {
             (Some(own), Some(named)) if *own != named => return Err(Fault::not_found("organization")),
             (Some(own), _) => Some(own.clone()),
@@ -242,6 +228,12 @@ impl Authority {
         };
         let scopes = requested.map_or(account.scopes, |requested| account.scopes.intersection(requested));
         self.service_token(name, organization, scopes, SERVICE_LIFE)
+    }
+
+    fn judge_service(&self, name: &str, secret: &str) -> Result<&ServiceAccount, Fault> {
+        let account = self.0.services.iter().find(|account| account.name == name).ok_or_else(wrong_credentials)?;
+        let same = account.secret.expose_secret().as_bytes().ct_eq(secret.as_bytes());
+        if bool::from(same) { Ok(account) } else { Err(wrong_credentials()) }
     }
 
     pub(crate) async fn log_in_daemon(&self, asked: DaemonLoginRequest) -> Result<DaemonLogin, Fault> {

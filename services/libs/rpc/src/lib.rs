@@ -15,5 +15,5 @@ pub use client::{Authorized, Bearer, ServiceLogin, channel};
 pub use fault::{Fault, reason_of, retry_after_of};
 pub use identity::{Caller, Gate};
 pub use keeper::KeyKeeper;
-pub use policy::{Access, access_to, methods};
+pub use policy::methods;
 pub use server::{GrpcServer, Services};

@@ -9,8 +9,7 @@ use super::record;
 use crate::OpenError;
 use crate::embedded::state::State;
 
-/// Magic and version of the format. A new version reads no older one: a process that stops in
-/// order leaves only a snapshot, and snapshots carry the version too.
+/// Magic and version of the format. A file of another version is refused and left as it is.
 const HEADER: [u8; 8] = *b"WSJRNL\x00\x01";
 /// Length of the boot id that follows the header.
 const BOOT_ID: usize = 36;
