@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-runtime", &["domain", "telemetry"]),
     ("waystation-token", &["domain"]),
     ("waystation-store", &["domain"]),
+    ("waystation-test-redis", &[]),
     ("waystation-rpc", &["domain", "proto", "runtime", "token"]),
     ("waystation-auth", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
     ("waystation-router", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Libraries that only these crates may name.
 const KEPT_TO: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["waystation-token"]),
-    ("redis", &["waystation-store"]),
+    ("redis", &["waystation-store", "waystation-test-redis"]),
     ("tokio-tungstenite", &["waystation-gateway", "waystation-tests"]),
 ];
 

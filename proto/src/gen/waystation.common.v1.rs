@@ -154,6 +154,8 @@ pub enum ErrorReason {
     Overloaded = 18,
     /// INTERNAL: a fault of Waystation.
     Internal = 19,
+    /// RESOURCE_EXHAUSTED: the store's memory is full. Nothing was kept; acknowledgements make room.
+    StoreFull = 20,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -182,6 +184,7 @@ impl ErrorReason {
             Self::AlreadyExists => "ERROR_REASON_ALREADY_EXISTS",
             Self::Overloaded => "ERROR_REASON_OVERLOADED",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::StoreFull => "ERROR_REASON_STORE_FULL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -207,6 +210,7 @@ impl ErrorReason {
             "ERROR_REASON_ALREADY_EXISTS" => Some(Self::AlreadyExists),
             "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_STORE_FULL" => Some(Self::StoreFull),
             _ => None,
         }
     }

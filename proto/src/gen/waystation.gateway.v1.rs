@@ -72,6 +72,9 @@ pub struct Entry {
     /// From 1.
     #[prost(uint32, tag = "6")]
     pub attempt: u32,
+    /// W3C trace context of the caller; empty if it gave none.
+    #[prost(string, tag = "7")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -35,6 +35,10 @@ pub struct RouteMessageRequest {
     /// What to do when nobody is connected.
     #[prost(enumeration = "IfOffline", tag = "11")]
     pub if_offline: i32,
+    /// W3C trace context of version 00, shown to the daemon. Empty: the `traceparent` of the call's metadata, if it has
+    /// one; a stream's messages do not take that.
+    #[prost(string, tag = "12")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 /// What has been promised.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -98,6 +98,7 @@ fn push_all(gateways: &Gateways, messages: Vec<AppendMessage>, outcomes: &[Resul
                 channel: message.channel,
                 data: message.data,
                 attempt: 1,
+                trace: message.trace,
             })),
             Route::Behind => {
                 let mut heads = Heads::default();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use waystation_domain::{EventType, MessageId, check_object};
+use tonic::metadata::MetadataMap;
+use waystation_domain::{EventType, MessageId, TraceParent, check_object};
 use waystation_proto::common::v1::{Durability as WireDurability, ErrorReason};
 use waystation_proto::router::v1::{IfOffline as WireIfOffline, RouteMessageRequest, WaitFor};
 use waystation_rpc::convert::{lane_from, parse, parse_optional};
@@ -54,6 +55,7 @@ pub(crate) fn message(
         id,
         event_type,
         channel: parse_optional("channel_id", &request.channel_id)?,
+        trace: trace(&request.traceparent)?,
         lane: lane_from("priority", request.priority)?,
         time_to_live: time_to_live(request.time_to_live)?,
         if_offline,
@@ -61,6 +63,19 @@ pub(crate) fn message(
         data: data(&request.data)?,
     };
     Ok((message, wait))
+}
+
+/// The trace that a request names.
+fn trace(text: &str) -> Result<Option<TraceParent>, Fault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| Fault::field("traceparent", error))
+}
+
+/// The trace of the call itself. A malformed one is ignored, as the standard wants it.
+pub(crate) fn trace_of(metadata: &MetadataMap) -> Option<TraceParent> {
+    metadata.get("traceparent")?.to_str().ok()?.parse().ok()
 }
 
 /// A copy of its own: the request's bytes are a slice of the connection's buffer, which would live as long.

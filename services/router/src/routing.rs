@@ -3,10 +3,12 @@
 mod stream;
 mod wait;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::MessageId;
+use waystation_domain::{MessageId, TraceParent};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::router_service_server::RouterService;
 use waystation_proto::router::v1::*;
@@ -26,8 +28,8 @@ impl RouterService for RouterApi {
         request: Request<RouteMessageRequest>,
     ) -> Result<Response<RouteMessageResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let patience = wait::patience(request.metadata());
-        let routed = self.route(&caller, request.into_inner(), patience).await;
+        let call = Call { patience: wait::patience(request.metadata()), trace: request::trace_of(request.metadata()) };
+        let routed = self.route(&caller, request.into_inner(), call).await;
         if routed.is_err() {
             self.0.metrics.routed(Outcome::Refused);
         }
@@ -95,6 +97,13 @@ impl RouterService for RouterApi {
     }
 }
 
+/// What a call says beside its request.
+struct Call {
+    /// How long it can wait.
+    patience: Duration,
+    trace: Option<TraceParent>,
+}
+
 impl RouterApi {
     /// The mailbox that a request names, if its orchestrator is there.
     async fn known(&self, caller: &Caller, organization: &str, orchestrator: &str) -> Result<MailboxKey, Fault> {
@@ -107,9 +116,10 @@ impl RouterApi {
         &self,
         caller: &Caller,
         request: RouteMessageRequest,
-        patience: std::time::Duration,
+        call: Call,
     ) -> Result<RouteMessageResponse, Fault> {
-        let (message, wait) = request::message(caller, request, self.0.store.durability)?;
+        let (mut message, wait) = request::message(caller, request, self.0.store.mailboxes.durability())?;
+        message.trace = message.trace.or(call.trace);
         self.0.directory.check(&message.mailbox).await?;
         let (id, key) = (message.id.clone(), message.mailbox.clone());
         let mut outcomes = self.0.appender.append(vec![message])?.wait().await?.into_iter();
@@ -117,7 +127,7 @@ impl RouterApi {
         let mut appended = outcome.map_err(refusal)?;
         if wait {
             let id = id.clone().unwrap_or_else(|| MessageId::composed(appended.position));
-            appended.state = wait::acknowledged(&self.0, &key, &id, appended.state, patience).await?;
+            appended.state = wait::acknowledged(&self.0, &key, &id, appended.state, call.patience).await?;
         }
         Ok(self.0.answer(id.as_ref(), appended))
     }
@@ -137,7 +147,7 @@ impl Parts {
             status: status_of(appended.state).into(),
             position: Some(position_to(appended.position)),
             session_id: appended.holder.map(|holder| holder.session.to_string()).unwrap_or_default(),
-            durability: request::durability(self.store.durability).into(),
+            durability: request::durability(self.store.mailboxes.durability()).into(),
             duplicate: appended.duplicate,
         }
     }
@@ -147,8 +157,13 @@ impl Parts {
 fn refusal(refused: AppendRefused) -> Fault {
     match refused {
         AppendRefused::Offline => Fault::new(ErrorReason::OrchestratorOffline, "no live session holds the mailbox"),
-        AppendRefused::Full => Fault::new(ErrorReason::MailboxFull, "1,000 messages or 8 MiB wait already")
-            .retry(std::time::Duration::from_secs(5)),
+        AppendRefused::Full => {
+            Fault::new(ErrorReason::MailboxFull, "1,000 messages or 8 MiB wait already").retry(Duration::from_secs(5))
+        }
+        AppendRefused::StoreFull => {
+            Fault::new(ErrorReason::StoreFull, "the store's memory is full").retry(Duration::from_secs(5))
+        }
+        AppendRefused::Damaged => Fault::unavailable("the store cannot use this mailbox"),
         AppendRefused::IdReused => Fault::new(ErrorReason::MessageIdReused, "message_id was used for another message"),
     }
 }

@@ -93,6 +93,9 @@ fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStam
     if let Some(channel) = &entry.channel {
         put(&mut out, format_args!(r#","channelId":"{channel}""#));
     }
+    if let Some(trace) = &entry.trace {
+        put(&mut out, format_args!(r#","traceparent":"{trace}""#));
+    }
     let position = entry.position;
     put(
         &mut out,
@@ -230,6 +233,8 @@ mod tests {
     use super::*;
     use crate::frame::ErrorCode;
 
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
     fn stamp() -> FrameStamp {
         FrameStamp { connection: 0x0123_4567_89ab_cdef, number: 5, now: Timestamp::from_millis(42) }
     }
@@ -244,6 +249,7 @@ mod tests {
             channel: Some("c1".parse().unwrap()),
             data: Bytes::from_static(br#"{ "odd" : 1.50 }"#),
             attempt: 2,
+            trace: Some(TRACE.parse().unwrap()),
         };
         let text = encode(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
         assert!(text.contains(r#""data":{ "odd" : 1.50 },"#));
@@ -256,6 +262,7 @@ mod tests {
         assert_eq!(payload["attempt"], 2);
         assert_eq!(payload["redelivered"], true);
         assert_eq!(payload["channelId"], "c1");
+        assert_eq!(payload["traceparent"], TRACE);
         assert_eq!(payload["sentAt"], "1970-01-01T00:00:00.042Z");
     }
 

@@ -42,6 +42,7 @@ fn entry(sequence: u64) -> Entry {
         channel: None,
         data: Bytes::from_static(b"{}"),
         attempt: 1,
+        trace: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod revocation;
 mod scope;
 mod subscription;
 mod time;
+mod trace;
 
 pub use event_type::{EventType, EventTypeError};
 pub use id::{
@@ -31,3 +32,4 @@ pub use revocation::{Revocation, Revoked};
 pub use scope::{Scope, ScopeSet};
 pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
 pub use time::Timestamp;
+pub use trace::{ParseTraceParentError, TraceParent};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position};
+use crate::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position, TraceParent};
 
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,6 +49,8 @@ pub struct Entry {
     pub data: Bytes,
     /// From 1.
     pub attempt: u32,
+    /// The trace that the caller named.
+    pub trace: Option<TraceParent>,
 }
 
 /// How an entry left other than by an ack.

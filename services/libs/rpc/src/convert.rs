@@ -181,6 +181,9 @@ pub fn entry_from(entry: gateway::Entry) -> Result<Entry, Fault> {
         channel: parse_optional("entry.channel_id", &entry.channel_id)?,
         data: entry.data,
         attempt: entry.attempt,
+        trace: (!entry.traceparent.is_empty())
+            .then(|| entry.traceparent.parse().map_err(|error| Fault::field("entry.traceparent", error)))
+            .transpose()?,
     })
 }
 
@@ -193,6 +196,7 @@ pub fn entry_to(entry: Entry) -> gateway::Entry {
         data: entry.data,
         channel_id: entry.channel.map(|channel| channel.as_str().to_owned()).unwrap_or_default(),
         attempt: entry.attempt,
+        traceparent: entry.trace.map(|trace| trace.as_str().to_owned()).unwrap_or_default(),
     }
 }
 

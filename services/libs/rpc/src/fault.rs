@@ -62,7 +62,10 @@ impl Fault {
         match self.reason {
             ErrorReason::InvalidField => Code::InvalidArgument,
             ErrorReason::NotFound => Code::NotFound,
-            ErrorReason::MailboxFull | ErrorReason::MaxConnections | ErrorReason::Overloaded => Code::ResourceExhausted,
+            ErrorReason::MailboxFull
+            | ErrorReason::StoreFull
+            | ErrorReason::MaxConnections
+            | ErrorReason::Overloaded => Code::ResourceExhausted,
             ErrorReason::MessageIdReused | ErrorReason::AlreadyExists => Code::AlreadyExists,
             ErrorReason::OrchestratorOffline
             | ErrorReason::DurabilityUnavailable

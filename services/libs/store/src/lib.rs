@@ -12,10 +12,12 @@ pub mod mailbox;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod embedded;
+mod redis;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::redis::RedisConfig;
 pub use credential::CredentialStore;
 pub use mailbox::MailboxStore;
 
@@ -74,6 +76,9 @@ pub enum OpenError {
         /// What is wrong there.
         problem: String,
     },
+    /// The Redis must not be used as it is.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// The store cannot answer now; whether the operation took place is not known.
@@ -88,20 +93,25 @@ pub struct Store {
     pub mailboxes: Arc<dyn MailboxStore>,
     /// Organizations, keys, logins and revocations.
     pub credentials: Arc<dyn CredentialStore>,
-    /// What is promised about accepted messages.
-    pub durability: Durability,
 }
 
-/// Opens a store. `generation` must be random: it names the store's life in epochs.
+/// Opens a store in this process. `generation` must be random: it names the store's life in epochs.
 ///
 /// # Errors
 /// If the journal cannot be opened, is in use, or is damaged before its end.
 pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
     let embedded = Arc::new(embedded::Embedded::open(config, generation)?);
-    let durability = match config {
-        Config::Memory => Durability::Process,
-        Config::Journal { fsync: false, .. } => Durability::PageCache,
-        Config::Journal { fsync: true, .. } => Durability::Fsync,
-    };
-    Ok(Store { mailboxes: embedded.clone(), credentials: embedded, durability })
+    Ok(Store { mailboxes: embedded.clone(), credentials: embedded })
+}
+
+/// Opens a store in a Redis. `generation` must be random: epochs that this process begins come from it.
+///
+/// A Redis that does not answer is no error: operations are unavailable until it does.
+///
+/// # Errors
+/// If a URL is not one, or the Redis must not be used: too old, evicting, less durable than configured, or used with
+/// another number of partitions.
+pub async fn connect(config: &RedisConfig, generation: u64) -> Result<Store, OpenError> {
+    let redis = Arc::new(self::redis::Redis::connect(config, generation).await?);
+    Ok(Store { mailboxes: redis.clone(), credentials: redis })
 }

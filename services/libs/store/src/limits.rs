@@ -48,6 +48,13 @@ pub const IDS_AGE_ALL: Duration = Duration::from_secs(120);
 pub const IDS_NEWEST: usize = 1_000;
 /// See [`IDS_NEWEST`].
 pub const IDS_AGE_NEWEST: Duration = Duration::from_secs(24 * 3600);
+/// How long a Redis may take to let a connection stand.
+pub const REDIS_CONNECT: Duration = Duration::from_secs(2);
+/// How long a Redis may take to answer. With `appendfsync everysec` it may hold writes back for 2 s; an answer that
+/// comes later than this is an unknown outcome.
+pub const REDIS_ANSWER: Duration = Duration::from_secs(5);
+/// Partitions of a Redis store unless configured otherwise.
+pub const PARTITIONS: usize = 64;
 /// Bytes of journal before a new file is begun.
 pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a revocation is listed: longer than any access token lives.

@@ -78,7 +78,7 @@ async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) ->
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.into_iter().enumerate() {
         let prepared: Prepared = async {
-            let (message, wait) = request::message(caller, message, parts.store.durability)?;
+            let (message, wait) = request::message(caller, message, parts.store.mailboxes.durability())?;
             if wait {
                 return Err(Fault::field("wait_for", "must be STORED in a stream"));
             }

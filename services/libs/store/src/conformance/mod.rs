@@ -11,7 +11,25 @@ mod world;
 
 pub use world::{World, ack, nack};
 
-/// Makes a test of each case. The argument is an expression that opens an empty store.
+/// What a case runs on: an empty store, and whatever must live as long as it.
+pub trait Opened {
+    fn store(&self) -> crate::Store;
+}
+
+impl Opened for crate::Store {
+    fn store(&self) -> crate::Store {
+        self.clone()
+    }
+}
+
+impl<T> Opened for (crate::Store, T) {
+    fn store(&self) -> crate::Store {
+        self.0.clone()
+    }
+}
+
+/// Makes a test of each case. The argument is an expression that opens an empty store, alone or with what must live as
+/// long as it.
 #[macro_export]
 macro_rules! conformance_suite {
     ($open:expr) => {
@@ -39,6 +57,7 @@ macro_rules! conformance_suite {
                 acknowledged_gaps_are_not_told_again,
                 trimmed_exits_are_told_without_their_sequences,
                 what_is_in_flight_does_not_expire,
+                the_trace_travels_with_the_entry,
             ],
             sessions: [
                 the_first_session_holds_the_mailbox,
@@ -85,7 +104,9 @@ macro_rules! conformance_suite {
         $(mod $area {
             $(#[tokio::test]
             async fn $case() {
-                $crate::conformance::$area::$case($crate::conformance::World::new($open)).await;
+                let opened = $open;
+                let store = $crate::conformance::Opened::store(&opened);
+                $crate::conformance::$area::$case($crate::conformance::World::new(store)).await;
             })*
         })*
     };

@@ -124,3 +124,14 @@ pub async fn what_is_in_flight_does_not_expire(mut world: World) {
     world.sweep().await;
     assert_eq!(world.view().await.counters.expired, 1);
 }
+
+pub async fn the_trace_travels_with_the_entry(mut world: World) {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    world.append(AppendMessage { trace: trace.clone(), ..world.message("{}") }).await.unwrap();
+    world.append(AppendMessage { channel: "-".parse().ok(), ..world.message("{}") }).await.unwrap();
+    let fence = world.open("s1", "d1").await.activation.unwrap().fence;
+    let entries = world.read("s1", fence).await.entries;
+    assert_eq!(entries[0].trace, trace);
+    assert_eq!((entries[0].channel.clone(), entries[1].channel.clone()), (None, "-".parse().ok()));
+    assert_eq!(entries[1].trace, None);
+}

@@ -47,6 +47,7 @@ impl World {
             id: None,
             event_type: "message.received".parse().unwrap(),
             channel: None,
+            trace: None,
             data: Bytes::copy_from_slice(data.as_bytes()),
             lane: Lane::Normal,
             time_to_live: limits::TIME_TO_LIVE,

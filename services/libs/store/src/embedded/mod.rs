@@ -16,7 +16,7 @@ use crate::credential::{
     ApiKey, Created, CredentialStore, Login, Orchestrator, Organization, Revocation, Revoked, Rotation, SigningKey,
 };
 use crate::mailbox::*;
-use crate::{Config, OpenError, Unavailable};
+use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
 use operation::{CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, KeepSigningKey};
 use operation::{Operation, Revoke, RotateLogin};
@@ -24,6 +24,7 @@ use state::State;
 
 pub(crate) struct Embedded {
     inner: Mutex<Inner>,
+    durability: Durability,
 }
 
 struct Inner {
@@ -41,7 +42,12 @@ impl Embedded {
                 Inner { state, journal: Some(journal) }
             }
         };
-        Ok(Embedded { inner: Mutex::new(inner) })
+        let durability = match config {
+            Config::Memory => Durability::Process,
+            Config::Journal { fsync: false, .. } => Durability::PageCache,
+            Config::Journal { fsync: true, .. } => Durability::Fsync,
+        };
+        Ok(Embedded { inner: Mutex::new(inner), durability })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -86,6 +92,16 @@ fn system_time() -> Timestamp {
 
 #[async_trait]
 impl MailboxStore for Embedded {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+    // One lock, one journal: whatever comes at once waits for each other anyway.
+    fn partitions(&self) -> usize {
+        1
+    }
+    fn partition_of(&self, _: &MailboxKey) -> usize {
+        0
+    }
     async fn append(&self, append: Append, now: Now) -> Result<Vec<Result<Appended, AppendRefused>>, Unavailable> {
         self.run(append, now).await
     }
@@ -132,6 +148,14 @@ impl MailboxStore for Embedded {
     async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable> {
         let never = PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None };
         self.look(now, |state, now| state.mailbox(key).map_or(never, |m| m.presence(liveness, now)))
+    }
+    async fn holder(
+        &self,
+        key: &MailboxKey,
+        liveness: &Liveness,
+        now: Now,
+    ) -> Result<Option<(HolderRef, Heads)>, Unavailable> {
+        self.look(now, |state, now| state.mailbox(key).and_then(|mailbox| mailbox.told(liveness, now)))
     }
     async fn totals(&self) -> Result<Totals, Unavailable> {
         self.look(None, |state, _| state.totals())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ChannelId, EventType, Lane, MessageId, Position};
+use waystation_domain::{ChannelId, EventType, Lane, MessageId, Position, TraceParent};
 
 use super::{HolderRef, Liveness, MailboxKey, MessageState};
 use crate::limits;
@@ -29,6 +29,8 @@ pub struct AppendMessage {
     pub event_type: EventType,
     /// Shown to the daemon.
     pub channel: Option<ChannelId>,
+    /// The trace that it belongs to; no part of what makes two messages the same.
+    pub trace: Option<TraceParent>,
     /// A JSON object.
     pub data: Bytes,
     /// Its lane.
@@ -111,6 +113,10 @@ pub enum AppendRefused {
     Offline,
     /// The caps are reached.
     Full,
+    /// The store's memory is full.
+    StoreFull,
+    /// Something else has changed the mailbox in the store; whether the message was kept is not known.
+    Damaged,
     /// The id stands for another message.
     IdReused,
 }

@@ -27,7 +27,7 @@ pub use waystation_domain::{
     Window,
 };
 
-use crate::Unavailable;
+use crate::{Durability, Unavailable};
 
 /// Whose mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,15 @@ pub type Now = Option<Timestamp>;
 /// An error means that the outcome is unknown; every method may be repeated.
 #[async_trait]
 pub trait MailboxStore: Send + Sync {
+    /// What is promised about accepted messages now.
+    fn durability(&self) -> Durability;
+
+    /// How many appends may usefully be under way at once: those of one lane of traffic wait for each other.
+    fn partitions(&self) -> usize;
+
+    /// The lane of traffic of a mailbox, below [`MailboxStore::partitions`].
+    fn partition_of(&self, key: &MailboxKey) -> usize;
+
     /// Accepts messages, each on its own merits, in their order.
     async fn append(&self, append: Append, now: Now) -> Result<Vec<Result<Appended, AppendRefused>>, Unavailable>;
 
@@ -96,7 +105,15 @@ pub trait MailboxStore: Send + Sync {
     /// Whether the orchestrator can be reached.
     async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable>;
 
-    /// All mailboxes in numbers.
+    /// Who holds a mailbox and how far it has grown, for a router that does not know what became of its append.
+    async fn holder(
+        &self,
+        key: &MailboxKey,
+        liveness: &Liveness,
+        now: Now,
+    ) -> Result<Option<(HolderRef, Heads)>, Unavailable>;
+
+    /// All mailboxes in numbers; a large store answers what it counted within the last minute.
     async fn totals(&self) -> Result<Totals, Unavailable>;
 
     /// Finds a live session by its id alone.

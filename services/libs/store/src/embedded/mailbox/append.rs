@@ -41,6 +41,7 @@ impl Mailbox {
             id: message.id,
             event_type: message.event_type,
             channel: message.channel,
+            trace: message.trace,
             data: message.data,
             accepted: now,
             expires,

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position, Timestamp};
+use waystation_domain::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position, Timestamp, TraceParent};
 
 use crate::limits;
 use crate::mailbox::{Counters, ExitReason, Heads};
@@ -73,6 +73,7 @@ struct Resident {
     id: Option<MessageId>,
     event_type: EventType,
     channel: Option<ChannelId>,
+    trace: Option<TraceParent>,
     data: Bytes,
     accepted: Timestamp,
     expires: Timestamp,

@@ -117,6 +117,7 @@ impl Mailbox {
             channel: resident.channel.clone(),
             data: resident.data.clone(),
             attempt: resident.attempt,
+            trace: resident.trace.clone(),
         })
     }
 }

@@ -5,7 +5,8 @@ use waystation_domain::{MessageId, Position, Timestamp};
 use super::Mailbox;
 use crate::limits;
 use crate::mailbox::{
-    Counters, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals,
+    Counters, Heads, HolderRef, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView,
+    SessionView, Totals,
 };
 
 impl Mailbox {
@@ -19,6 +20,11 @@ impl Mailbox {
             counters: self.counters,
             holder: self.sessions.holder().map(|holder| holder.session.clone()),
         }
+    }
+
+    /// Who is to be told of this mailbox, and what.
+    pub(in crate::embedded) fn told(&self, liveness: &Liveness, now: Timestamp) -> Option<(HolderRef, Heads)> {
+        Some((self.live_holder(liveness)?, self.heads(now)))
     }
 
     pub(in crate::embedded) fn totals(&self) -> Totals {

@@ -1,0 +1,2 @@
+-- The mailbox of a session, or ''. ARGV: session.
+return call('HGET', 'ses:' .. TAG, ARGV[1]) or ''

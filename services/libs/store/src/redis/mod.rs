@@ -1,0 +1,316 @@
+//! The store in a Redis, one server or a cluster: each operation is one script, so that each is one atomic step.
+//!
+//! **Invariants:** keys of a mailbox share a partition's tag and with it a slot; a script is only run where the run id
+//! in its text is that of the process; the rules are those of the embedded store, answer for answer.
+
+mod append;
+mod credentials;
+mod gateways;
+mod keys;
+mod link;
+mod nodes;
+mod read;
+mod reply;
+mod scripts;
+mod sessions;
+mod settings;
+mod settle;
+mod sweep;
+mod view;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::Value;
+use waystation_domain::{Epoch, IncarnationId, MessageId, SessionId, Timestamp};
+
+use crate::mailbox::*;
+use crate::{Durability, OpenError, Unavailable, limits};
+use keys::{META, Place, Places};
+use link::LinkError;
+use nodes::{CallError, Nodes};
+use scripts::Script;
+
+/// Which Redis to use.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host:port[/database]` or `rediss://…`: one server, or some nodes of a cluster.
+    pub urls: Vec<String>,
+    /// A Redis that promises less is refused.
+    pub durability: Durability,
+    /// Number of partitions, 1 to 1,024; fixed by the first process that uses the Redis.
+    pub partitions: usize,
+}
+
+impl RedisConfig {
+    /// The Redis of a URL, with the usual settings. Several nodes of a cluster are separated by commas.
+    pub fn of(url: &str) -> RedisConfig {
+        RedisConfig {
+            urls: url.split(',').map(|url| url.trim().to_owned()).collect(),
+            durability: Durability::Process,
+            partitions: limits::PARTITIONS,
+        }
+    }
+}
+
+/// Without passwords.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RedisConfig { urls, durability, partitions } = self;
+        let urls: Vec<&str> =
+            urls.iter().map(|url| url.rsplit_once('@').map_or(url.as_str(), |(_, rest)| rest)).collect();
+        f.debug_struct("RedisConfig")
+            .field("urls", &urls)
+            .field("durability", durability)
+            .field("partitions", partitions)
+            .finish()
+    }
+}
+
+pub(crate) struct Redis {
+    nodes: Nodes,
+    places: Places,
+    fresh_epochs: FreshEpochs,
+    /// Ends of leases as they were last read. They only grow, so one that has not passed is good enough.
+    leases: Mutex<HashMap<IncarnationId, Timestamp>>,
+    /// Whether the partition count has been agreed with the Redis.
+    agreed: AtomicBool,
+    totals: Mutex<view::RollingTotals>,
+}
+
+/// Candidates for new epochs: each is offered once, so that none is ever begun twice, not even after a FLUSHALL.
+struct FreshEpochs {
+    generation: u64,
+    count: AtomicU64,
+}
+
+impl FreshEpochs {
+    /// A bijection of the counter (the finalizer of SplitMix64), begun at a random place.
+    fn next(&self) -> Epoch {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let mut z = self.generation.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Epoch::from_raw(z ^ (z >> 31))
+    }
+}
+
+/// Arguments of a script.
+#[derive(Default)]
+struct Args(Vec<Bytes>);
+
+impl Args {
+    fn push(&mut self, arg: impl Into<Bytes>) -> &mut Self {
+        self.0.push(arg.into());
+        self
+    }
+
+    fn number(&mut self, number: impl fmt::Display) -> &mut Self {
+        self.push(number.to_string())
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.push(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl From<CallError> for Unavailable {
+    fn from(error: CallError) -> Unavailable {
+        Unavailable(error.to_string())
+    }
+}
+
+impl Redis {
+    pub(crate) async fn connect(config: &RedisConfig, generation: u64) -> Result<Redis, OpenError> {
+        if !(1..=1_024).contains(&config.partitions) {
+            return Err(OpenError::Unfit(format!("partitions is {}, must be 1 to 1024", config.partitions)));
+        }
+        if config.durability == Durability::Replicated {
+            return Err(OpenError::Unfit("durability REPLICATED is not offered yet".into()));
+        }
+        let places = Places { partitions: config.partitions };
+        let redis = Redis {
+            nodes: Nodes::new(config, places).map_err(|error| OpenError::Unfit(format!("Redis URL: {error}")))?,
+            places,
+            fresh_epochs: FreshEpochs { generation, count: AtomicU64::new(0) },
+            leases: Mutex::default(),
+            agreed: AtomicBool::new(false),
+            totals: Mutex::default(),
+        };
+        match redis.agree().await {
+            Ok(()) => Ok(redis),
+            Err(Disagreed::Unfit(why)) => Err(OpenError::Unfit(why)),
+            Err(Disagreed::Unavailable(why)) => {
+                tracing::warn!("Redis does not answer yet: {why}");
+                Ok(redis)
+            }
+        }
+    }
+
+    /// Connects and agrees on the partition count, unless that has been done.
+    async fn agree(&self) -> Result<(), Disagreed> {
+        if self.agreed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.nodes.connect().await?;
+        let args = [Bytes::from(self.places.partitions.to_string()), Bytes::new()];
+        let found = self.nodes.call(Place::Gateways, Script::Meta, &[META], &args).await?;
+        self.check_partitions(reply::number(found).map_err(|error| Disagreed::Unavailable(error.0))?)?;
+        self.agreed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn forget_agreement(&self) -> Result<(), Disagreed> {
+        self.agreed.store(false, Ordering::Release);
+        self.agree().await
+    }
+
+    /// Two deployments that spread mailboxes differently would each lose the other's mail.
+    fn check_partitions(&self, found: u64) -> Result<(), Disagreed> {
+        if found == self.places.partitions as u64 {
+            return Ok(());
+        }
+        self.agreed.store(false, Ordering::Release);
+        let configured = self.places.partitions;
+        Err(Disagreed::Unfit(format!("this Redis is used with {found} partitions, but {configured} are configured")))
+    }
+
+    /// Runs a script. `now` is its last argument.
+    async fn run(
+        &self,
+        place: Place,
+        script: Script,
+        keys: &[&str],
+        mut args: Args,
+        now: Now,
+    ) -> Result<Value, CallError> {
+        self.agree().await.map_err(|disagreed| match disagreed {
+            Disagreed::Unfit(why) | Disagreed::Unavailable(why) => {
+                CallError::from(redis::RedisError::from((redis::ErrorKind::Io, "the store cannot be used", why)))
+            }
+        })?;
+        args.push(now.map(|now| now.as_millis().to_string()).unwrap_or_default());
+        self.nodes.call(place, script, keys, &args.0).await
+    }
+
+    /// Runs a script of a partition.
+    async fn run_in(&self, partition: usize, script: Script, args: Args, now: Now) -> Result<Value, CallError> {
+        self.run(Place::Partition(partition), script, &[&keys::partition_key(partition)], args, now).await
+    }
+
+    /// Runs a script of a mailbox, whose name is the first argument.
+    async fn run_on(&self, key: &MailboxKey, script: Script, mut args: Args, now: Now) -> Result<Value, CallError> {
+        args.0.insert(0, keys::name_of(key).into());
+        self.run_in(self.places.partition_of(key), script, args, now).await
+    }
+}
+
+/// Why this process does not use the Redis.
+enum Disagreed {
+    Unfit(String),
+    Unavailable(String),
+}
+
+impl From<CallError> for Disagreed {
+    fn from(error: CallError) -> Disagreed {
+        match error {
+            CallError::Link(LinkError::Unfit(unfit)) => Disagreed::Unfit(format!("Redis is not fit: {unfit}")),
+            CallError::Full | CallError::Link(LinkError::Redis(_)) => Disagreed::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl MailboxStore for Redis {
+    fn durability(&self) -> Durability {
+        self.nodes.durability()
+    }
+    fn partitions(&self) -> usize {
+        self.places.partitions
+    }
+    fn partition_of(&self, key: &MailboxKey) -> usize {
+        self.places.partition_of(key)
+    }
+    async fn append(&self, append: Append, now: Now) -> Result<Vec<Result<Appended, AppendRefused>>, Unavailable> {
+        self.append_messages(append, now).await
+    }
+    async fn open(&self, open: OpenSession, now: Now) -> Result<Result<Opened, OpenRefused>, Unavailable> {
+        self.open_session(open, now).await
+    }
+    async fn close(&self, close: CloseSession, now: Now) -> Result<Option<ActivationNotice>, Unavailable> {
+        self.close_session(close, now).await
+    }
+    async fn read(&self, read: ReadMailbox, now: Now) -> Result<Result<ReadAnswer, Refused>, Unavailable> {
+        self.read_log(read, now).await
+    }
+    async fn settle(&self, settle: Settle, now: Now) -> Result<Vec<Settled>, Unavailable> {
+        self.settle_all(settle, now).await
+    }
+    async fn compare(&self, compare: Compare, now: Now) -> Result<Compared, Unavailable> {
+        self.compare_sessions(compare, now).await
+    }
+    async fn subscribe(&self, subscribe: Subscribe, now: Now) -> Result<Result<(), Refused>, Unavailable> {
+        self.replace_subscriptions(subscribe, now).await
+    }
+    async fn renew(&self, renew: RenewIncarnation, now: Now) -> Result<Renewed, Unavailable> {
+        self.renew_lease(renew, now).await
+    }
+    async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
+        self.sweep_all(sweep, now).await
+    }
+    async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
+        reply::number(self.run_on(&purge.mailbox, Script::Purge, Args::default(), now).await?)
+    }
+    async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
+        Ok(self.gateway_table(now).await?.gateways)
+    }
+    async fn mailbox(&self, key: &MailboxKey, now: Now) -> Result<Option<MailboxView>, Unavailable> {
+        self.mailbox_view(key, now).await
+    }
+    async fn message(&self, key: &MailboxKey, id: &MessageId, now: Now) -> Result<MessageView, Unavailable> {
+        self.message_view(key, id, now).await
+    }
+    async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable> {
+        self.session_views(key, liveness, now).await
+    }
+    async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable> {
+        self.presence_view(key, liveness, now).await
+    }
+    async fn holder(
+        &self,
+        key: &MailboxKey,
+        liveness: &Liveness,
+        now: Now,
+    ) -> Result<Option<(HolderRef, Heads)>, Unavailable> {
+        self.holder_view(key, liveness, now).await
+    }
+    async fn totals(&self) -> Result<Totals, Unavailable> {
+        self.rolling_totals().await
+    }
+    async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
+        self.locate_session(session).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_epoch_is_offered_twice() {
+        let fresh = FreshEpochs { generation: 7, count: AtomicU64::new(0) };
+        let offered: std::collections::HashSet<u64> = (0..10_000).map(|_| fresh.next().as_raw()).collect();
+        assert_eq!(offered.len(), 10_000);
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let config = RedisConfig::of("redis://user:secret@10.0.0.1:6379, redis://user:secret@10.0.0.2:6379");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("secret") && shown.contains("10.0.0.2:6379"), "{shown}");
+    }
+}

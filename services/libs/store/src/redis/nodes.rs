@@ -1,0 +1,279 @@
+//! Which node serves which keys: one for all, or the masters of a cluster.
+//!
+//! The library's cluster client reconnects on its own and would hide which process answers; see
+//! docs/decisions/0007-redis-links.md.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use redis::{
+    ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, ServerErrorKind, Value,
+};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::RedisConfig;
+use super::keys::{Place, Places};
+use super::link::{Link, LinkError};
+use super::scripts::Script;
+use crate::Durability;
+
+/// A call follows so many redirections.
+const REDIRECTIONS: usize = 6;
+/// Pause while a slot is on its way between nodes.
+const MIGRATING: Duration = Duration::from_millis(20);
+/// A node that could not be reached is not dialled again for this long; callers get the error at once.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a call was not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The node's memory is full; nothing was done.
+    #[error("Redis is full")]
+    Full,
+    /// Whether anything was done is not known.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+impl From<RedisError> for CallError {
+    fn from(error: RedisError) -> Self {
+        CallError::Link(LinkError::Redis(error))
+    }
+}
+
+/// One node and the link to it.
+struct Node {
+    address: ConnectionInfo,
+    link: ArcSwapOption<Link>,
+    /// Held while a link is opened; remembers the last failure.
+    opening: Mutex<Option<(Instant, String)>>,
+}
+
+impl Node {
+    fn new(address: ConnectionInfo) -> Arc<Node> {
+        Arc::new(Node { address, link: ArcSwapOption::empty(), opening: Mutex::new(None) })
+    }
+
+    async fn link(&self, wanted: Durability) -> Result<Arc<Link>, CallError> {
+        let standing = || self.link.load_full().filter(|link| !link.is_broken());
+        if let Some(link) = standing() {
+            return Ok(link);
+        }
+        let mut failed = self.opening.lock().await;
+        if let Some(link) = standing() {
+            return Ok(link);
+        }
+        if let Some((when, why)) = &*failed
+            && when.elapsed() < PAUSE
+        {
+            return Err(RedisError::from((ErrorKind::Io, "cannot connect", why.clone())).into());
+        }
+        match Link::open(&self.address, wanted).await {
+            Ok(link) => {
+                *failed = None;
+                let link = Arc::new(link);
+                self.link.store(Some(link.clone()));
+                Ok(link)
+            }
+            Err(error) => {
+                *failed = Some((Instant::now(), error.to_string()));
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// The nodes by the places of keys.
+struct Map {
+    by_address: HashMap<String, Arc<Node>>,
+    /// By the number of the place; with one node, that one for all.
+    by_place: Vec<Arc<Node>>,
+}
+
+pub(super) struct Nodes {
+    seeds: Vec<ConnectionInfo>,
+    durability: Durability,
+    places: Places,
+    map: ArcSwap<Map>,
+    /// Held while the map is read anew.
+    mapping: Mutex<Option<Instant>>,
+}
+
+impl Nodes {
+    pub(super) fn new(config: &RedisConfig, places: Places) -> Result<Nodes, RedisError> {
+        let seeds = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
+        let first = seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no URL of a Redis is given"))?;
+        let node = Node::new(first.clone());
+        let by_address = seeds.iter().skip(1).map(|seed| (seed.addr().to_string(), Node::new(seed.clone())));
+        let by_address = by_address.chain([(first.addr().to_string(), node.clone())]).collect();
+        let by_place = vec![node; places.count()];
+        let map = ArcSwap::from_pointee(Map { by_address, by_place });
+        Ok(Nodes { seeds, durability: config.durability, places, map, mapping: Mutex::new(None) })
+    }
+
+    /// The weakest promise of the nodes that are connected; before that what is configured.
+    pub(super) fn durability(&self) -> Durability {
+        let map = self.map.load();
+        let links = map.by_place.iter().filter_map(|node| node.link.load_full());
+        links.map(|link| link.info.durability).min().unwrap_or(self.durability)
+    }
+
+    /// Runs a script where its keys are, following them if they have moved.
+    pub(super) async fn call<A: AsRef<[u8]>>(
+        &self,
+        place: Place,
+        script: Script,
+        keys: &[&str],
+        args: &[A],
+    ) -> Result<Value, CallError> {
+        let mut asked = None;
+        for _ in 0..REDIRECTIONS {
+            let asking = asked.is_some();
+            let node = asked.take().unwrap_or_else(|| self.map.load().by_place[self.places.index(place)].clone());
+            let link = match node.link(self.durability).await {
+                Ok(link) => link,
+                Err(error) => {
+                    self.remap_soon().await;
+                    return Err(error);
+                }
+            };
+            let error = match link.run(script, keys, args, asking).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if error.code() == Some("OOM") {
+                return Err(CallError::Full);
+            }
+            let ErrorKind::Server(kind) = error.kind() else { return Err(error.into()) };
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other error is an answer")]
+            match kind {
+                // Somebody has flushed the scripts of this very process.
+                ServerErrorKind::NoScript => drop(link.load_scripts().await?),
+                ServerErrorKind::Moved => self.remap(&link).await?,
+                ServerErrorKind::ReadOnly => {
+                    link.give_up();
+                    self.remap_soon().await;
+                    return Err(error.into());
+                }
+                ServerErrorKind::Ask => {
+                    let (address, _) = error.redirect_node().unwrap_or_default();
+                    asked = Some(self.node_at(address));
+                }
+                ServerErrorKind::TryAgain => tokio::time::sleep(MIGRATING).await,
+                _ => return Err(error.into()),
+            }
+        }
+        Err(RedisError::from((ErrorKind::Io, "the keys keep moving")).into())
+    }
+
+    /// Connects, and learns whether this is a cluster.
+    pub(super) async fn connect(&self) -> Result<(), CallError> {
+        let mut failure = None;
+        let known: Vec<Arc<Node>> = self.map.load().by_address.values().cloned().collect();
+        for node in known {
+            match node.link(self.durability).await {
+                Ok(link) => return self.remap(&link).await,
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RedisError::from((ErrorKind::Io, "no node is known")).into()))
+    }
+
+    /// Reads from a node which one serves what.
+    async fn remap(&self, link: &Link) -> Result<(), CallError> {
+        let mut last = self.mapping.lock().await;
+        if !link.info.cluster {
+            return Ok(());
+        }
+        let slots = self.slots_of_places(link).await?;
+        let ranges = link.ask(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let ranges: Vec<(u16, u16, String)> = ranges_of(ranges)?;
+        let old = self.map.load_full();
+        let mut by_address: HashMap<String, Arc<Node>> = HashMap::new();
+        let mut by_place = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let owner = ranges.iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
+            let (_, _, address) = owner.ok_or_else(|| RedisError::from((ErrorKind::Io, "a slot has no master")))?;
+            let node = by_address.entry(address.clone()).or_insert_with(|| {
+                old.by_address.get(address).cloned().unwrap_or_else(|| Node::new(self.info_of(address)))
+            });
+            by_place.push(node.clone());
+        }
+        for seed in &self.seeds {
+            let address = seed.addr().to_string();
+            by_address.entry(address).or_insert_with(|| Node::new(seed.clone()));
+        }
+        self.map.store(Arc::new(Map { by_address, by_place }));
+        *last = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Looks for the map at any node that answers, at most once in [`PAUSE`]: a master may have been replaced.
+    async fn remap_soon(&self) {
+        let recent = self.mapping.lock().await.is_some_and(|last| last.elapsed() < PAUSE);
+        let known: Vec<Arc<Node>> = self.map.load().by_address.values().cloned().collect();
+        if recent || known.len() < 2 {
+            return;
+        }
+        for node in known {
+            let Some(link) = node.link.load_full().filter(|link| !link.is_broken()) else { continue };
+            if self.remap(&link).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn slots_of_places(&self, link: &Link) -> Result<Vec<u16>, CallError> {
+        let mut slots = Vec::with_capacity(self.places.count());
+        for key in self.places.keys() {
+            let slot = link.ask(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key)).await?;
+            slots.push(u16::from_redis_value(slot).map_err(RedisError::from)?);
+        }
+        Ok(slots)
+    }
+
+    fn node_at(&self, address: &str) -> Arc<Node> {
+        let known = self.map.load().by_address.get(address).cloned();
+        known.unwrap_or_else(|| Node::new(self.info_of(address)))
+    }
+
+    /// A node of the cluster is spoken to as the first seed is.
+    fn info_of(&self, address: &str) -> ConnectionInfo {
+        let seed = self.seeds[0].clone();
+        let Some((host, port)) = address.rsplit_once(':').and_then(|(h, p)| Some((h, p.parse().ok()?))) else {
+            return seed;
+        };
+        let host = host.to_owned();
+        let addr = if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = seed.addr() {
+            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        seed.set_addr(addr)
+    }
+}
+
+/// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next.
+pub(super) fn connection_info(url: &str) -> Result<ConnectionInfo, RedisError> {
+    let info = url.into_connection_info()?;
+    let settings = info.tcp_settings().clone().set_nodelay(true);
+    Ok(info.set_tcp_settings(settings))
+}
+
+/// Ranges of slots with the addresses of their masters.
+fn ranges_of(answer: Value) -> Result<Vec<(u16, u16, String)>, RedisError> {
+    let ranges = Vec::<Vec<Value>>::from_redis_value(answer)?;
+    let each = ranges.into_iter().map(|range| {
+        let mut fields = range.into_iter();
+        let mut next = || fields.next().unwrap_or(Value::Nil);
+        let (from, to, master) = (u16::from_redis_value(next())?, u16::from_redis_value(next())?, next());
+        let mut master = Vec::<Value>::from_redis_value(master)?.into_iter();
+        let host = String::from_redis_value(master.next().unwrap_or(Value::Nil))?;
+        let port = u16::from_redis_value(master.next().unwrap_or(Value::Nil))?;
+        Ok((from, to, format!("{host}:{port}")))
+    });
+    each.collect()
+}

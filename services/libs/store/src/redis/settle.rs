@@ -1,0 +1,80 @@
+//! Acks, nacks, rejects and charges.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use redis::{FromRedisValue as _, Value};
+use waystation_domain::{MessageId, Position};
+
+use super::reply::{self, odd};
+use super::scripts::Script;
+use super::{Args, Redis, keys};
+use crate::Unavailable;
+use crate::mailbox::*;
+
+impl Redis {
+    pub(super) async fn settle_all(&self, settle: Settle, now: Now) -> Result<Vec<Settled>, Unavailable> {
+        let mut partitions: BTreeMap<usize, (Vec<usize>, Args)> = BTreeMap::new();
+        for (place, settlement) in settle.settlements.iter().enumerate() {
+            let partition = self.places.partition_of(&settlement.mailbox);
+            let (places, args) = partitions.entry(partition).or_default();
+            places.push(place);
+            push_settlement(args, settlement);
+        }
+        let each = partitions.into_iter().map(|(partition, (places, args))| async move {
+            let answers = reply::list(self.run_in(partition, Script::Settle, args, now).await?)?;
+            places.into_iter().zip(answers).map(|(place, answer)| Ok((place, settled(answer)?))).collect()
+        });
+        let each: Vec<Vec<(usize, Settled)>> = try_join_all(each.map(checked)).await?;
+        let mut all: Vec<(usize, Settled)> = each.into_iter().flatten().collect();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        Ok(all.into_iter().map(|(_, settled)| settled).collect())
+    }
+}
+
+/// Names the type of a future's answer.
+async fn checked<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Unavailable> {
+    answer.await
+}
+
+/// See `settle.lua` for the form.
+fn push_settlement(args: &mut Args, settlement: &Settlement) {
+    let Settlement { mailbox, session, fence, acks, ack_ids, nacks, rejects, charges, gap_mark } = settlement;
+    args.push(keys::name_of(mailbox)).text(session.as_str()).number(fence).number(gap_mark);
+    args.number(acks.len() + ack_ids.len() + nacks.len() + charges.len() + rejects.len());
+    for AckRange { epoch, lane, from, to } in acks {
+        args.push(format!("a{epoch} {} {from} {to}", lane.letter()));
+    }
+    for id in ack_ids {
+        args.push(ack_id(id));
+    }
+    for Nack { position, attempt, delay } in nacks {
+        args.push(format!("n{} {attempt} {}", at(position), delay.as_millis()));
+    }
+    for Charge { position, attempt } in charges {
+        args.push(format!("n{} {attempt} 0", at(position)));
+    }
+    for Reject { position, reason } in rejects {
+        args.push(format!("r{} {reason}", at(position)));
+    }
+}
+
+fn at(Position { epoch, lane, sequence }: &Position) -> String {
+    format!("{epoch} {} {sequence}", lane.letter())
+}
+
+fn ack_id(id: &MessageId) -> String {
+    match id.position() {
+        Some(position) => format!("i{id} {}", at(&position)),
+        None => format!("i{id}"),
+    }
+}
+
+fn settled(answer: Value) -> Result<Settled, Unavailable> {
+    let Value::Array(parts) = answer else { return Err(odd(reply::text(answer)?)) };
+    let mut parts = parts.into_iter();
+    let acknowledged = reply::number(reply::next(&mut parts)?)?;
+    let fenced = reply::number(reply::next(&mut parts)?)? == 1;
+    let heads = Vec::<i64>::from_redis_value(reply::next(&mut parts)?).map_err(odd)?;
+    Ok(Settled { acknowledged, fenced, heads: reply::heads(&heads)? })
+}

@@ -1,0 +1,73 @@
+//! What becomes due.
+
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde_json::json;
+use waystation_domain::IncarnationId;
+
+use super::keys::{CREDENTIALS, Place};
+use super::reply::{self, NoticeText};
+use super::scripts::Script;
+use super::{Args, Redis};
+use crate::Unavailable;
+use crate::mailbox::{IncarnationInfo, Now, Sweep, Swept};
+
+/// See `sweep.lua`.
+#[derive(Deserialize)]
+struct SweepText {
+    handled: usize,
+    #[serde(default)]
+    activated: Vec<NoticeText>,
+    #[serde(default)]
+    grown: Vec<GrownText>,
+    #[serde(default)]
+    left: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct GrownText {
+    holder: String,
+    heads: Vec<i64>,
+}
+
+impl Redis {
+    /// Every partition is swept by a script of its own. Several routers may do so at once: whatever is due is done
+    /// by the first that comes.
+    pub(super) async fn sweep_all(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
+        let table = self.gateway_table(now).await?;
+        let gone: Vec<&IncarnationInfo> = table.gateways.iter().filter(|gateway| gateway.gone).collect();
+        let names = |of: &[&IncarnationInfo]| -> Vec<String> { of.iter().map(|g| g.incarnation.to_string()).collect() };
+        let draining: Vec<&IncarnationInfo> = table.gateways.iter().filter(|gateway| gateway.draining).collect();
+        let ends: Vec<u64> = gone.iter().map(|gateway| gateway.lease_until.as_millis()).collect();
+        let request = json!({
+            "gone": names(&gone), "draining": names(&draining), "ends": ends, "limit": sweep.limit,
+        });
+        let request = request.to_string();
+        let each = (0..self.places.partitions).map(|partition| {
+            let mut args = Args::default();
+            args.text(&request);
+            async move { reply::json::<SweepText>(self.run_in(partition, Script::Sweep, args, now).await?) }
+        });
+        let mut swept = Swept::default();
+        let mut left: Vec<String> = Vec::new();
+        for text in try_join_all(each).await? {
+            swept.handled += text.handled;
+            left.extend(text.left);
+            for notice in text.activated {
+                swept.activated.push(notice.read()?);
+            }
+            for grown in text.grown {
+                swept.grown.push((reply::holder(&grown.holder)?, reply::heads(&grown.heads)?));
+            }
+        }
+        let buried = gone.iter().map(|gateway| &gateway.incarnation);
+        let buried: Vec<&IncarnationId> = buried.filter(|one| !left.iter().any(|left| left == one.as_str())).collect();
+        for incarnation in buried {
+            swept.handled += usize::from(self.forget_gateway(incarnation, now).await?);
+        }
+        let forgotten =
+            self.run(Place::Credentials, Script::SweepCredentials, &[CREDENTIALS], Args::default(), now).await?;
+        swept.handled += usize::try_from(reply::number(forgotten)?).unwrap_or(usize::MAX);
+        Ok(swept)
+    }
+}

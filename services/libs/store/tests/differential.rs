@@ -1,0 +1,36 @@
+//! The same random operations on the embedded store, which is the specification, and on a real Redis: every answer is
+//! equal. Epochs are opaque, so those of the Redis are written as those of the model before comparing.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod lives {
+    pub mod credentials;
+    pub mod mailboxes;
+    pub mod pair;
+}
+
+use proptest::prelude::*;
+
+/// Lives that each test tries, unless PROPTEST_CASES says otherwise.
+const CASES: u32 = 80;
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn run(life: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(life);
+}
+
+proptest! {
+    #![proptest_config(config())]
+    #[test]
+    fn mailboxes_live_alike(steps in prop::collection::vec(lives::mailboxes::step(), 1..70)) {
+        run(lives::mailboxes::live(steps));
+    }
+
+    #[test]
+    fn credentials_live_alike(steps in prop::collection::vec(lives::credentials::step(), 1..40)) {
+        run(lives::credentials::live(steps));
+    }
+}
