@@ -10,7 +10,6 @@ async fn a_stop_tells_daemons_when_to_come_back() {
     let mut daemon = cell.daemon("orla", "d1").await;
     backend.route("orla", 1).await;
     let events = daemon.events(1).await;
-    let dir = cell.dir.path().to_owned();
     let (told, ()) = tokio::join!(
         async {
             let told = daemon.next_of("reconnect").await;
@@ -22,7 +21,7 @@ async fn a_stop_tells_daemons_when_to_come_back() {
         cell.stop()
     );
     assert!(told["payload"]["delay"].as_u64().unwrap() <= 2_000);
-    let again = Cell::start_with(|options| options.state_dir = dir).await;
+    let again = cell.again().await;
     let counters = again.backend().mailbox("orla").await.counters.unwrap();
     assert_eq!((counters.accepted, counters.acknowledged), (1, 1));
     let back = again.daemon("orla", "d2").await;

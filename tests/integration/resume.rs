@@ -106,8 +106,7 @@ async fn a_restart_in_order_keeps_everything() {
     }
     let epoch = backend.mailbox("orla").await.epoch;
     cell.stop().await;
-    let dir = cell.dir.path().to_owned();
-    let again = Cell::start_with(|options| options.state_dir = dir).await;
+    let again = cell.again().await;
     let mut daemon = again.daemon("orla", "d1").await;
     assert_eq!(daemon.welcome["payload"]["epoch"].as_str().unwrap(), epoch);
     assert_eq!(seen(&daemon.events(10).await), (0..10).map(|n| (n, false)).collect::<Vec<_>>());

@@ -1,9 +1,12 @@
 //! A whole cell in this process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use waystation_standalone::{DevFile, Options, Standalone};
+use waystation_standalone::{DevFile, Options, Standalone, StoreOptions};
+use waystation_store::RedisConfig;
+use waystation_test_redis::RedisServer;
 
 use crate::{Backend, Daemon, log_in};
 
@@ -12,7 +15,11 @@ pub struct Cell {
     pub dev: DevFile,
     pub standalone: Option<Standalone>,
     pub dir: TempDir,
+    kept: (PathBuf, StoreOptions),
 }
+
+/// Set to `redis`, cells keep their messages in a Redis.
+const STORE: &str = "WAYSTATION_TEST_STORE";
 
 impl Cell {
     pub async fn start() -> Cell {
@@ -22,9 +29,19 @@ impl Cell {
     pub async fn start_with(change: impl FnOnce(&mut Options)) -> Cell {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options { any_ports: true, ..Options::new(dir.path().to_owned()) };
+        if std::env::var_os(STORE).is_some_and(|store| store == "redis") {
+            options.store = StoreOptions::Redis(RedisConfig::of(&RedisServer::shared()));
+        }
         change(&mut options);
+        let kept = (options.state_dir.clone(), options.store.clone());
         let standalone = Standalone::start(options).await.unwrap();
-        Cell { dev: standalone.dev.clone(), standalone: Some(standalone), dir }
+        Cell { dev: standalone.dev.clone(), standalone: Some(standalone), dir, kept }
+    }
+
+    /// Starts again with what a stopped cell has kept.
+    pub async fn again(&self) -> Cell {
+        let (state_dir, store) = self.kept.clone();
+        Cell::start_with(|options| (options.state_dir, options.store) = (state_dir, store)).await
     }
 
     pub async fn stop(&mut self) {

@@ -10,7 +10,7 @@ use waystation_domain::{
 };
 use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::Fault;
-use waystation_runtime::Context;
+use waystation_runtime::{Context, Readiness};
 use waystation_store::credential::{
     ApiKey, Created, Login, Orchestrator, Organization, Rotation, SigningKey as StoredKey,
 };
@@ -26,6 +26,8 @@ const ACCESS_LIFE: Duration = Duration::from_secs(15 * 60);
 const SERVICE_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How often the store is asked for revocations that other replicas made.
 const REVOCATIONS_EVERY: Duration = Duration::from_millis(500);
+/// Looks that fail in a row before auth asks for no more traffic.
+const PATIENT_ROUNDS: u32 = 6;
 
 /// A service that may log in.
 #[derive(Clone, Debug)]
@@ -103,7 +105,16 @@ impl Authority {
     pub(crate) async fn open(config: Config, store: Store, metrics: Metrics, context: &Context) -> Result<Self, Fault> {
         let offered =
             StoredKey { id: context.entropy.id(), seed: context.entropy.secret(), created: context.clock.now() };
-        let kept = store.credentials.signing_key(offered, None).await.map_err(Fault::unavailable)?;
+        let kept = loop {
+            match store.credentials.signing_key(offered.clone(), None).await {
+                Ok(kept) => break kept,
+                Err(unavailable) => tracing::warn!("cannot read the signing key: {unavailable}"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REVOCATIONS_EVERY) => {}
+                () = context.lifecycle.stopping() => return Err(Fault::unavailable("auth is stopping")),
+            }
+        };
         let signing =
             SigningKey::from_seed(&kept.id, &kept.seed).map_err(|error| Fault::field("signing key", error))?;
         let verifier = Verifier::default();
@@ -138,21 +149,29 @@ impl Authority {
     }
 
     /// Takes in what any replica revokes.
-    pub(crate) fn follow_revocations(&self) {
+    /// Takes in what other replicas revoke. Whether that works says whether the store answers.
+    pub(crate) fn follow_revocations(&self, readiness: Readiness) {
         let this = self.clone();
         self.0.context.lifecycle.spawn(async move {
-            let mut cursor = 0;
+            let (mut cursor, mut failed) = (0, 0);
             loop {
                 match this.revocations_after(cursor).await {
                     Ok((news, next)) => {
                         this.0.verifier.revoke(news);
-                        cursor = next;
+                        (cursor, failed) = (next, 0);
+                        readiness.set(true);
                     }
-                    Err(fault) => tracing::warn!("cannot read revocations: {fault:?}"),
+                    Err(fault) => {
+                        tracing::warn!("cannot read revocations: {fault:?}");
+                        failed += 1;
+                        if failed >= PATIENT_ROUNDS {
+                            readiness.set(false);
+                        }
+                    }
                 }
                 tokio::select! {
                     () = tokio::time::sleep(REVOCATIONS_EVERY) => {}
-                    () = this.0.context.lifecycle.stopping() => return,
+                    () = this.0.context.lifecycle.stopping() => return readiness.set(false),
                 }
             }
         });

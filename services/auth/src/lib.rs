@@ -41,23 +41,23 @@ pub struct Listeners {
     pub admin: TcpListener,
 }
 
-/// Starts auth. The answer is the authority itself, for whoever seeds credentials.
+/// Starts auth. Resolves when it serves; the answer is the authority itself, for whoever seeds credentials.
 ///
 /// # Errors
-/// If the signing key cannot be had from the store, or a secret is not acceptable.
+/// If a secret is not acceptable.
 pub async fn start(config: Config, store: Store, listeners: Listeners, context: &Context) -> Result<Authority, Fault> {
     let reflection = config.reflection;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
+    let readiness = Readiness::default();
+    // First of all: an auth that waits for the store lives.
+    Admin { readiness: readiness.clone(), registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
     let authority = Authority::open(config, store, metrics, context).await?;
-    authority.follow_revocations();
+    authority.follow_revocations(readiness);
     let gate = Gate::new(authority.verifier(), context.clock);
     let services = Services::default()
         .with(AuthServiceServer::new(service::AuthApi(authority.clone())))
         .with(CredentialServiceServer::new(credentials::CredentialApi(authority.clone())));
     GrpcServer { gate, reflection }.serve("auth-grpc", listeners.grpc, services, &context.lifecycle).await;
-    let readiness = Readiness::default();
-    readiness.set(true);
-    Admin { readiness, registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
     Ok(authority)
 }

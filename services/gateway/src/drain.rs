@@ -14,7 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) async fn drain(parts: &Parts, grace: Duration) {
     let begun = parts.context.clock.instant();
     parts.admission.close();
-    if let Err(fault) = lease::renew(parts, true).await {
+    parts.lease.begin_drain();
+    parts.show_readiness();
+    if let Err(fault) = lease::renew(parts).await {
         tracing::warn!("cannot tell routers of the drain: {fault:?}");
     }
     let spread = parts.config.limits.drain_spread.min(grace.saturating_sub(PATIENCE * 2));

@@ -1,7 +1,7 @@
 //! The lease of this gateway's incarnation (delivery, rule 10).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,8 @@ struct Inner {
     started: Instant,
     /// Milliseconds after `started`.
     valid_until: AtomicU64,
+    /// It is about to stop: no session begins here.
+    draining: AtomicBool,
 }
 
 fn mint(context: &Context) -> IncarnationId {
@@ -43,6 +45,7 @@ impl Lease {
             incarnation: ArcSwap::from_pointee(mint(context)),
             started: context.clock.instant(),
             valid_until: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
         }))
     }
 
@@ -55,6 +58,15 @@ impl Lease {
         self.millis(now) < self.0.valid_until.load(Ordering::Acquire)
     }
 
+    /// From the next renewal on routers know that this gateway is about to stop.
+    pub(crate) fn begin_drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
     fn millis(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.0.started).as_millis()).unwrap_or(u64::MAX)
     }
@@ -65,15 +77,17 @@ impl Lease {
     }
 }
 
-/// Renews until the process ends. Resolves when the lease holds for the first time.
+/// Renews until the process ends. Resolves when the lease holds for the first time. The gateway wants traffic while
+/// the lease holds.
 pub(crate) async fn keep(parts: &Parts) {
-    while let Err(fault) = renew(parts, false).await {
+    while let Err(fault) = renew(parts).await {
         tracing::warn!("cannot take a lease: {fault:?}");
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
             () = parts.context.lifecycle.stopping() => return,
         }
     }
+    parts.show_readiness();
     let parts = parts.clone();
     let lifecycle = parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
@@ -83,20 +97,30 @@ pub(crate) async fn keep(parts: &Parts) {
                 () = tokio::time::sleep(pause) => {}
                 () = lifecycle.stopping() => return,
             }
-            pause = match renew(&parts, false).await {
+            pause = match renew(&parts).await {
                 Ok(()) => RENEW_EVERY,
                 Err(fault) => {
                     tracing::warn!("cannot renew the lease: {fault:?}");
                     AGAIN
                 }
             };
+            parts.show_readiness();
         }
     });
 }
 
+impl Parts {
+    /// Says whether more traffic is wanted.
+    pub(crate) fn show_readiness(&self) {
+        let valid = self.lease.is_valid(self.context.clock.instant());
+        self.readiness.set(valid && !self.lease.is_draining());
+    }
+}
+
 /// Renews once. A lease that had ended is taken anew by another incarnation, which opens every session again.
-pub(crate) async fn renew(parts: &Parts, draining: bool) -> Result<(), Fault> {
+pub(crate) async fn renew(parts: &Parts) -> Result<(), Fault> {
     let lease = &parts.lease;
+    let draining = lease.is_draining();
     let asked = parts.context.clock.instant();
     let was_valid = lease.is_valid(asked);
     let address = parts.config.advertised.clone();

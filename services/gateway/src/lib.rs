@@ -20,7 +20,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
-use waystation_rpc::{Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services, channel};
+use waystation_rpc::{Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
 use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
@@ -29,10 +29,10 @@ use waystation_wire::SessionConfig;
 /// What gateway runs with.
 #[derive(Clone)]
 pub struct Config {
-    /// Where auth is, as `http://127.0.0.1:8783`.
-    pub auth: String,
-    /// Where routers are.
-    pub router: String,
+    /// Where auth is, as `http://127.0.0.1:8783`; a name stands for all replicas that it resolves to.
+    pub auth: Vec<String>,
+    /// Where routers are, likewise.
+    pub routers: Vec<String>,
     /// URI under which routers dial this gateway's gRPC listener.
     pub advertised: String,
     /// Secret of the service `gateway`.
@@ -123,13 +123,13 @@ struct Shared {
     verifier: Verifier,
     admission: admission::Admission,
     metrics: metrics::Metrics,
+    readiness: Readiness,
     context: Context,
 }
 
 /// A running gateway.
 pub struct Gateway {
     parts: Parts,
-    readiness: Readiness,
 }
 
 /// Starts gateway. Resolves when it serves and its lease holds.
@@ -139,7 +139,11 @@ pub struct Gateway {
 pub async fn start(config: Config, listeners: Listeners, context: &Context) -> Result<Gateway, Fault> {
     let mut metrics_registry = MetricsRegistry::default();
     let metrics = metrics::Metrics::register(&mut metrics_registry);
-    let auth = channel(&config.auth)?;
+    let readiness = Readiness::default();
+    // First of all: a gateway that waits for auth or routers lives.
+    let admin = Admin { readiness: readiness.clone(), registry: Arc::new(metrics_registry) };
+    admin.serve(listeners.admin, &context.lifecycle);
+    let auth = Balanced::new(&config.auth, context).await?;
     let login = ServiceLogin { service: "gateway", secret: config.secret.clone() };
     let bearer = login.keep(auth.clone(), context).await;
     let verifier = Verifier::default();
@@ -153,7 +157,9 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
     let (of_revocations, judge) = (registry.clone(), verifier.clone());
     keeper.keep(context, move |_| of_revocations.end_revoked(&judge)).await;
 
-    let upstream = upstream::Upstream::new(channel(&config.router)?, auth, bearer, context);
+    let routers = Balanced::new(&config.routers, context).await?;
+    let upstream = upstream::Upstream::new(routers, auth, bearer, context);
+
     let lease = lease::Lease::new(context);
     let gate = Gate::new(verifier.clone(), context.clock);
     let deliver = deliver::DeliverApi { registry: registry.clone(), lease: lease.clone(), context: context.clone() };
@@ -169,22 +175,18 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         lease,
         verifier,
         metrics,
+        readiness,
         context: context.clone(),
     }));
     lease::keep(&parts).await;
     http::serve(listeners.public, parts.clone());
-    let readiness = Readiness::default();
-    readiness.set(true);
-    let admin = Admin { readiness: readiness.clone(), registry: Arc::new(metrics_registry) };
-    admin.serve(listeners.admin, &context.lifecycle);
-    Ok(Gateway { parts, readiness })
+    Ok(Gateway { parts })
 }
 
 impl Gateway {
     /// Tells daemons when to come back, waits for them to go, and stops, each at most for `grace`.
     /// Answers whether everything has finished.
     pub async fn stop(self, grace: Duration) -> bool {
-        self.readiness.set(false);
         drain::drain(&self.parts, grace).await;
         let lifecycle = self.parts.context.lifecycle.clone();
         // Calls are joined for as long as anybody could make one.

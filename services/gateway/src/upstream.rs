@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
-use tonic::Status;
-use tonic::transport::Channel;
+use tonic::{Code, Status};
 use waystation_domain::{
     DaemonId, IncarnationId, InstanceId, OrchestratorId, OrganizationId, ReportedStatus, ResumePoint, ResumeVerdict,
     SessionId, Subscriptions, Window,
@@ -21,7 +20,7 @@ use waystation_rpc::convert::{
     activation_from, entry_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to, subscriptions_from,
     subscriptions_to,
 };
-use waystation_rpc::{Authorized, Bearer, Fault, reason_of};
+use waystation_rpc::{Authorized, Balanced, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
 use waystation_wire::{
     AuthRejection, CallFailed, CompareAnswer, Ending, Opening, ReadRequest, ReadResult, SettleAnswer, SettleRequest,
@@ -31,12 +30,14 @@ use combiner::Combiner;
 
 /// Longest wait for an answer; after it the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Replicas that a call is tried at.
+const ATTEMPTS: usize = 3;
 
 /// Other services, as connections need them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     sessions: SessionServiceClient<Authorized>,
-    auth: AuthServiceClient<Channel>,
+    auth: AuthServiceClient<Balanced>,
     settle: Combiner<wire::Settlement, wire::Settled>,
     compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
 }
@@ -103,30 +104,52 @@ fn call_failed(status: &Status) -> CallFailed {
     }
 }
 
-/// Waits for an answer for as long as it makes sense.
-async fn answered<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
-    let answer = tokio::time::timeout(PATIENCE, call).await;
-    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))).map(tonic::Response::into_inner)
+/// Asks, and asks another replica if one could not be reached or did not answer. Every call may be repeated: the
+/// store takes a repeat for what it is.
+async fn answered<C: Clone, Q: Clone, T, F>(client: &C, request: Q, call: impl Fn(C, Q) -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let answer = tokio::time::timeout(PATIENCE, call(client.clone(), request.clone())).await;
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+        match answer {
+            Err(status) if attempts < ATTEMPTS && is_of_transport(&status) => {}
+            answer => return answer.map(tonic::Response::into_inner),
+        }
+    }
+}
+
+/// No service has judged the call: a connection broke, or nothing came.
+fn is_of_transport(status: &Status) -> bool {
+    let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Unknown, Code::Cancelled, Code::Internal];
+    codes.contains(&status.code()) && reason_of(status).is_none()
 }
 
 impl Upstream {
-    pub(crate) fn new(router: Channel, auth: Channel, bearer: Bearer, context: &Context) -> Upstream {
+    pub(crate) fn new(routers: Balanced, auth: Balanced, bearer: Bearer, context: &Context) -> Upstream {
         // A read may bring a whole window.
-        let sessions = SessionServiceClient::with_interceptor(router, bearer).max_decoding_message_size(64 << 20);
+        let sessions = SessionServiceClient::with_interceptor(routers, bearer).max_decoding_message_size(64 << 20);
         let of_settle = sessions.clone();
         let settle = Combiner::start(context, move |settlements| {
-            let mut client = of_settle.clone();
+            let client = of_settle.clone();
             async move {
                 let request = wire::AcknowledgeRequest { settlements };
-                answered(client.acknowledge(request)).await.map(|answer| answer.results)
+                let answer =
+                    answered(&client, request, |mut client, q| async move { client.acknowledge(q).await }).await;
+                answer.map(|answer| answer.results)
             }
         });
         let of_compare = sessions.clone();
         let compare = Combiner::start(context, move |reports| {
-            let mut client = of_compare.clone();
+            let client = of_compare.clone();
             async move {
                 let request = wire::CompareHeadsRequest { reports };
-                answered(client.compare_heads(request)).await.map(|answer| answer.results)
+                let answer =
+                    answered(&client, request, |mut client, q| async move { client.compare_heads(q).await }).await;
+                answer.map(|answer| answer.results)
             }
         });
         Upstream { sessions, auth: AuthServiceClient::new(auth), settle, compare }
@@ -135,7 +158,8 @@ impl Upstream {
     /// Renews the lease; answers whether it had ended.
     pub(crate) async fn renew(&self, id: &IncarnationId, address: String, draining: bool) -> Result<bool, Fault> {
         let request = wire::RenewGatewayRequest { incarnation_id: id.to_string(), address, draining };
-        let answer = answered(self.sessions.clone().renew_gateway(request)).await;
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.renew_gateway(q).await }).await;
         answer.map(|answer| answer.expired).map_err(|status| Fault::unavailable(status.message()))
     }
 
@@ -158,7 +182,8 @@ impl Upstream {
             }),
             subscriptions: open.subscriptions.as_ref().map(subscriptions_to),
         };
-        let answer = answered(self.sessions.clone().open_session(request)).await;
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.open_session(q).await }).await;
         let answer = answer.map_err(|status| match reason_of(&status) {
             Some(ErrorReason::MaxConnections) => OpenFailed::Rejected(AuthRejection::MaxConnections),
             Some(ErrorReason::DuplicateIdentity) => OpenFailed::DuplicateIdentity,
@@ -189,7 +214,8 @@ impl Upstream {
             max_bytes: read.max_bytes,
             window_empty: read.window_empty,
         };
-        let answer = answered(self.sessions.clone().read_mailbox(request)).await;
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.read_mailbox(q).await }).await;
         let answer = answer.map_err(|status| call_failed(&status))?;
         read_result(read.read_id, answer).map_err(unreadable)
     }
@@ -242,22 +268,27 @@ impl Upstream {
     pub(crate) async fn subscribe(&self, key: &SessionKey, wanted: &Subscriptions) -> Result<(), CallFailed> {
         let request =
             wire::UpdateInterestRequest { session: key.to_wire(), subscriptions: Some(subscriptions_to(wanted)) };
-        let answer = answered(self.sessions.clone().update_interest(request)).await;
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.update_interest(q).await }).await;
         answer.map(|_| ()).map_err(|status| call_failed(&status))
     }
 
     pub(crate) async fn close(&self, key: &SessionKey, goodbye: bool, drained: bool) -> Result<(), CallFailed> {
         let request = wire::CloseSessionRequest { session: key.to_wire(), goodbye, drained };
-        let answer = answered(self.sessions.clone().close_session(request)).await;
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.close_session(q).await }).await;
         answer.map(|_| ()).map_err(|status| call_failed(&status))
     }
 
     pub(crate) async fn log_in(&self, request: IssueTokenRequest) -> Result<IssueTokenResponse, Status> {
-        answered(self.auth.clone().issue_token(request)).await
+        answered(&self.auth, request, |mut client, q| async move { client.issue_token(q).await }).await
     }
 
     pub(crate) async fn refresh(&self, refresh_token: String) -> Result<RefreshTokenResponse, Status> {
-        answered(self.auth.clone().refresh_token(RefreshTokenRequest { refresh_token })).await
+        answered(&self.auth, RefreshTokenRequest { refresh_token }, |mut client, q| async move {
+            client.refresh_token(q).await
+        })
+        .await
     }
 }
 

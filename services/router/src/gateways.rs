@@ -77,6 +77,10 @@ impl Gateways {
         // Dropping its queue ends a stream.
         streams.retain(|incarnation, _| addresses.contains_key(incarnation));
         drop(streams);
+        // A stream stands before there is anything to push, so that a loss can be told to every gateway.
+        for (incarnation, address) in &addresses {
+            self.outlet(incarnation, address);
+        }
         self.0.table.store(Arc::new(Table { liveness, addresses }));
         Ok(())
     }
@@ -88,6 +92,13 @@ impl Gateways {
     /// The address of a live incarnation.
     pub(crate) fn address(&self, incarnation: &IncarnationId) -> Option<String> {
         self.0.table.load().addresses.get(incarnation).cloned()
+    }
+
+    /// Tells every gateway that hints may have been lost: each compares its heads with the store.
+    pub(crate) fn note_loss(&self) {
+        for outlet in self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            outlet.drops.note();
+        }
     }
 
     /// Sends a hint to the session that holds a mailbox.

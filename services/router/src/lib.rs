@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing that a crash may lose: what is not in the store was not answered.
 
+mod announcer;
 mod appender;
 mod directory;
 mod gateways;
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
-use waystation_rpc::{Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services, channel};
+use waystation_rpc::{Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
 use waystation_store::Store;
 use waystation_telemetry::metrics::Registry;
@@ -27,8 +28,8 @@ use waystation_token::Verifier;
 
 /// What router runs with.
 pub struct Config {
-    /// Where auth is, as `http://127.0.0.1:8783`.
-    pub auth: String,
+    /// Where auth is, as `http://127.0.0.1:8783`; a name stands for all replicas that it resolves to.
+    pub auth: Vec<String>,
     /// Secret of the service `router`.
     pub secret: SecretString,
     /// The shared secret of the older platform (DAEMON_JWT_SECRET).
@@ -59,14 +60,17 @@ struct Parts {
     context: Context,
 }
 
-/// Starts router. Resolves when it serves.
+/// Starts router. Resolves when it serves; it is ready while the store answers.
 ///
 /// # Errors
-/// If the address of auth is not acceptable, or the store does not answer.
+/// If the address of auth is not acceptable.
 pub async fn start(config: Config, store: Store, listeners: Listeners, context: &Context) -> Result<(), Fault> {
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let auth = channel(&config.auth)?;
+    let readiness = Readiness::default();
+    // First of all: a router that waits for auth or the store lives.
+    Admin { readiness: readiness.clone(), registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
+    let auth = Balanced::new(&config.auth, context).await?;
     let login = ServiceLogin { service: "router", secret: config.secret };
     let bearer = login.keep(auth.clone(), context).await;
     let verifier = Verifier::default();
@@ -74,8 +78,8 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     keeper.keep(context, |_| {}).await;
 
     let gateways = gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), context);
-    gateways.refresh().await?;
-    let appender = appender::Appender::start(store.mailboxes.clone(), gateways.clone(), context);
+    let announcer = announcer::Announcer::start(store.mailboxes.clone(), gateways.clone(), context);
+    let appender = appender::Appender::start(store.mailboxes.clone(), &gateways, &announcer, context);
     let parts = Parts {
         directory: directory::Directory::new(store.credentials.clone()),
         acknowledged: Arc::new(Notify::new()),
@@ -86,15 +90,12 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         verifier: verifier.clone(),
         metrics,
     };
-    sweeper::start(parts.clone());
+    sweeper::start(parts.clone(), readiness).await;
     let services = Services::default()
         .with(RouterServiceServer::new(routing::RouterApi(parts.clone())))
         .with(SessionServiceServer::new(sessions::SessionApi(parts)));
     let gate = Gate::new(verifier, context.clock);
     let server = GrpcServer { gate, reflection: config.reflection };
     server.serve("router-grpc", listeners.grpc, services, &context.lifecycle).await;
-    let readiness = Readiness::default();
-    readiness.set(true);
-    Admin { readiness, registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
     Ok(())
 }

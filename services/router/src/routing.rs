@@ -14,7 +14,7 @@ use waystation_proto::router::v1::router_service_server::RouterService;
 use waystation_proto::router::v1::*;
 use waystation_rpc::convert::position_to;
 use waystation_rpc::{Caller, Fault};
-use waystation_store::mailbox::{AppendMessage, AppendRefused, Appended, ExitReason, MailboxKey, MessageState};
+use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState};
 
 use crate::metrics::Outcome;
 use crate::{Parts, request, views};
@@ -122,9 +122,9 @@ impl RouterApi {
         message.trace = message.trace.or(call.trace);
         self.0.directory.check(&message.mailbox).await?;
         let (id, key) = (message.id.clone(), message.mailbox.clone());
-        let mut outcomes = self.0.appender.append(vec![message])?.wait().await?.into_iter();
-        let outcome = outcomes.next().ok_or_else(|| Fault::new(ErrorReason::Internal, "the store gave no answer"))?;
-        let mut appended = outcome.map_err(refusal)?;
+        let mut outcomes = self.0.appender.append(vec![message]).wait().await;
+        let unanswered = || Fault::new(ErrorReason::Internal, "the store gave no answer");
+        let mut appended = outcomes.pop().ok_or_else(unanswered)??;
         if wait {
             let id = id.clone().unwrap_or_else(|| MessageId::composed(appended.position));
             appended.state = wait::acknowledged(&self.0, &key, &id, appended.state, call.patience).await?;
@@ -150,21 +150,6 @@ impl Parts {
             durability: request::durability(self.store.mailboxes.durability()).into(),
             duplicate: appended.duplicate,
         }
-    }
-}
-
-/// Why the store refused, in the words of callers.
-fn refusal(refused: AppendRefused) -> Fault {
-    match refused {
-        AppendRefused::Offline => Fault::new(ErrorReason::OrchestratorOffline, "no live session holds the mailbox"),
-        AppendRefused::Full => {
-            Fault::new(ErrorReason::MailboxFull, "1,000 messages or 8 MiB wait already").retry(Duration::from_secs(5))
-        }
-        AppendRefused::StoreFull => {
-            Fault::new(ErrorReason::StoreFull, "the store's memory is full").retry(Duration::from_secs(5))
-        }
-        AppendRefused::Damaged => Fault::unavailable("the store cannot use this mailbox"),
-        AppendRefused::IdReused => Fault::new(ErrorReason::MessageIdReused, "message_id was used for another message"),
     }
 }
 

@@ -4,7 +4,7 @@ mod convert;
 
 use async_trait::async_trait;
 use tonic::{Request, Response, Status};
-use waystation_domain::{Scope, Window};
+use waystation_domain::{IncarnationId, Scope, Window};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::session_service_server::SessionService;
 use waystation_proto::router::v1::*;
@@ -171,7 +171,7 @@ impl SessionApi {
         };
         self.0.directory.check(&mailbox).await?;
         let incarnation = parse("incarnation_id", &request.incarnation_id)?;
-        let address = self.0.gateways.address(&incarnation).ok_or_else(expired)?;
+        let address = self.address(&incarnation).await?;
         Ok(OpenSession {
             mailbox,
             session: parse("session_id", &request.session_id)?,
@@ -186,6 +186,15 @@ impl SessionApi {
             subscriptions: request.subscriptions.map(subscriptions_from).transpose()?,
             liveness: self.0.gateways.liveness(),
         })
+    }
+
+    /// The address of a gateway that lives. One that came to another router is not in the table yet.
+    async fn address(&self, incarnation: &IncarnationId) -> Result<String, Fault> {
+        if let Some(address) = self.0.gateways.address(incarnation) {
+            return Ok(address);
+        }
+        self.0.gateways.refresh().await?;
+        self.0.gateways.address(incarnation).ok_or_else(expired)
     }
 
     fn refuse_open(&self, refused: OpenRefused) -> Fault {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use waystation_rpc::Fault;
+use waystation_runtime::Readiness;
 use waystation_store::mailbox::Sweep;
 
 use crate::Parts;
@@ -13,37 +14,74 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Mailboxes that one step of a sweep looks at, so that none holds the store for long.
 const AT_ONCE: usize = 500;
 
-pub(crate) fn start(parts: Parts) {
-    let lifecycle = parts.context.lifecycle.clone();
+/// Rounds that fail in a row before the router asks for no more traffic: a store that fails over is no reason.
+const PATIENT_ROUNDS: u32 = 3;
+
+/// Sweeps until the process stops. Resolves after the first round, whether the store answered or not.
+pub(crate) async fn start(parts: Parts, readiness: Readiness) {
+    let mut sweeper = Sweeper { life: parts.store.mailboxes.life(), failed: PATIENT_ROUNDS, parts, readiness };
+    sweeper.round().await;
+    let lifecycle = sweeper.parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = lifecycle.stopping() => return,
+                () = lifecycle.stopping() => return sweeper.readiness.set(false),
             }
-            if let Err(fault) = round(&parts).await {
-                tracing::warn!("cannot sweep: {fault:?}");
-            }
+            sweeper.round().await;
         }
     });
 }
 
-async fn round(parts: &Parts) -> Result<(), Fault> {
-    loop {
-        let swept = parts.store.mailboxes.sweep(Sweep { limit: AT_ONCE }, None).await.map_err(Fault::unavailable)?;
-        for notice in &swept.activated {
-            parts.gateways.push_activation(notice);
-        }
-        for (holder, heads) in &swept.grown {
-            parts.gateways.push_heads(holder, heads);
-        }
-        if swept.handled < AT_ONCE {
-            break;
+struct Sweeper {
+    parts: Parts,
+    readiness: Readiness,
+    /// Rounds that failed in a row.
+    failed: u32,
+    /// The store's life as it was last seen.
+    life: u64,
+}
+
+impl Sweeper {
+    async fn round(&mut self) {
+        match self.sweep().await {
+            Ok(()) => {
+                self.failed = 0;
+                self.readiness.set(true);
+            }
+            Err(fault) => {
+                tracing::warn!("cannot sweep: {fault:?}");
+                self.failed = self.failed.saturating_add(1);
+                if self.failed >= PATIENT_ROUNDS {
+                    self.readiness.set(false);
+                }
+            }
         }
     }
-    parts.gateways.refresh().await?;
-    parts.metrics.totals(parts.store.mailboxes.totals().await.map_err(Fault::unavailable)?);
-    Ok(())
+
+    async fn sweep(&mut self) -> Result<(), Fault> {
+        let Parts { store, gateways, metrics, .. } = &self.parts;
+        loop {
+            let swept = store.mailboxes.sweep(Sweep { limit: AT_ONCE }, None).await.map_err(Fault::unavailable)?;
+            for notice in &swept.activated {
+                gateways.push_activation(notice);
+            }
+            for (holder, heads) in &swept.grown {
+                gateways.push_heads(holder, heads);
+            }
+            if swept.handled < AT_ONCE {
+                break;
+            }
+        }
+        gateways.refresh().await?;
+        let life = store.mailboxes.life();
+        if std::mem::replace(&mut self.life, life) != life {
+            tracing::warn!("the store was replaced: gateways compare what they know with it");
+            gateways.note_loss();
+        }
+        metrics.totals(store.mailboxes.totals().await.map_err(Fault::unavailable)?);
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! All services in one process over the embedded store: the same crates and the same gRPC between them.
+//! All services in one process, over the embedded store or a Redis: the same crates and the same gRPC between them.
 
 mod banner;
 mod dev;
@@ -14,7 +14,7 @@ use waystation_auth::{Authority, ServiceAccount};
 use waystation_gateway::{Gateway, Limits};
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Lifecycle, shutdown_signal};
-use waystation_store::{OpenError, Store, limits};
+use waystation_store::{OpenError, RedisConfig, Store, limits};
 use waystation_token::{KeySet, Pepper};
 use waystation_wire::SessionConfig;
 
@@ -28,8 +28,8 @@ use secrets::Secrets;
 pub struct Options {
     /// Directory of the journal, the secrets and dev.json.
     pub state_dir: PathBuf,
-    /// What is promised about accepted messages.
-    pub journal: Journal,
+    /// Where accepted messages are kept.
+    pub store: StoreOptions,
     /// Loopback address to bind.
     pub bind: IpAddr,
     /// Any free ports in place of the documented ones; dev.json tells them.
@@ -42,15 +42,18 @@ pub struct Options {
     pub limits: Limits,
 }
 
-/// How the embedded store keeps what it accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Journal {
-    /// Not at all: a stop forgets everything.
-    None,
-    /// Survives the death of the process.
-    PageCache,
-    /// Survives a power cut; each answer waits for the disk.
-    Fsync,
+/// Where accepted messages are kept.
+#[derive(Clone, Debug)]
+pub enum StoreOptions {
+    /// In this process: a stop forgets everything.
+    Memory,
+    /// In this process, with a journal in the state directory.
+    Journal {
+        /// Whether each answer waits for the disk. Without, it survives the death of the process, not a power cut.
+        fsync: bool,
+    },
+    /// In a Redis.
+    Redis(RedisConfig),
 }
 
 impl Options {
@@ -58,7 +61,7 @@ impl Options {
     pub fn new(state_dir: PathBuf) -> Options {
         Options {
             state_dir,
-            journal: Journal::PageCache,
+            store: StoreOptions::Journal { fsync: false },
             bind: IpAddr::from([127, 0, 0, 1]),
             any_ports: false,
             hs256: None,
@@ -129,7 +132,7 @@ impl Standalone {
         let contexts = [Context::of_host(), Context::of_host(), Context::of_host()];
         let [for_gateway, for_router, for_auth] = &contexts;
         let entropy = for_auth.entropy;
-        let store = open_store(&options, entropy.number())?;
+        let store = open_store(&options, entropy.number()).await?;
         let mut secrets = Secrets::load_or_make(&options.state_dir, &entropy)?;
         let bound = Bound::bind(options.bind, options.any_ports).await?;
         let endpoints = bound.endpoints()?;
@@ -150,15 +153,15 @@ impl Standalone {
         let dev = dev::seed(&authority, &mut secrets, &options.state_dir, &endpoints, &entropy).await?;
 
         let router = waystation_router::Config {
-            auth: endpoints.auth.clone(),
+            auth: vec![endpoints.auth.clone()],
             secret: router_account.secret,
             hs256: options.hs256.clone(),
             reflection: true,
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
         let gateway = waystation_gateway::Config {
-            auth: endpoints.auth.clone(),
-            router: endpoints.router.clone(),
+            auth: vec![endpoints.auth.clone()],
+            routers: vec![endpoints.router.clone()],
             advertised: endpoints.gateway_grpc.clone(),
             secret: gateway_account.secret,
             hs256: options.hs256,
@@ -204,16 +207,15 @@ impl Standalone {
     }
 }
 
-fn open_store(options: &Options, generation: u64) -> Result<Store, StartError> {
-    let journal = |fsync| waystation_store::Config::Journal {
-        dir: options.state_dir.join("journal"),
-        fsync,
-        file_bytes: limits::JOURNAL_FILE_BYTES,
-    };
-    let config = match options.journal {
-        Journal::None => waystation_store::Config::Memory,
-        Journal::PageCache => journal(false),
-        Journal::Fsync => journal(true),
+async fn open_store(options: &Options, generation: u64) -> Result<Store, StartError> {
+    let config = match &options.store {
+        StoreOptions::Redis(redis) => return Ok(waystation_store::connect(redis, generation).await?),
+        StoreOptions::Memory => waystation_store::Config::Memory,
+        StoreOptions::Journal { fsync } => waystation_store::Config::Journal {
+            dir: options.state_dir.join("journal"),
+            fsync: *fsync,
+            file_bytes: limits::JOURNAL_FILE_BYTES,
+        },
     };
     Ok(waystation_store::open(&config, generation)?)
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use secrecy::SecretString;
-use waystation_standalone::{Journal, Options, Standalone, StartError, banner};
+use waystation_standalone::{Options, Standalone, StartError, StoreOptions, banner};
+use waystation_store::{Durability, OpenError, RedisConfig};
 use waystation_telemetry::{LogFormat, init_logs};
 
 #[global_allocator]
@@ -19,7 +20,7 @@ const BAD_CONFIGURATION: u8 = 64;
 /// How long a stop waits for each service.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// All services of Waystation in one process, over the embedded store.
+/// All services of Waystation in one process, over the embedded store or a Redis.
 #[derive(Parser)]
 #[command(name = "waystation-standalone", version)]
 struct Arguments {
@@ -32,6 +33,9 @@ struct Arguments {
     /// Let each answer wait for the disk: survives a power cut
     #[arg(long)]
     fsync: bool,
+    /// Use a Redis in place of the embedded store: redis://host:port, several nodes of a cluster with commas
+    #[arg(long, value_name = "URL", env = "WAYSTATION_REDIS", hide_env_values = true, conflicts_with_all = ["memory", "fsync"])]
+    redis: Option<String>,
     /// Loopback address to bind
     #[arg(long, default_value = "127.0.0.1")]
     bind: IpAddr,
@@ -48,13 +52,13 @@ struct Arguments {
 
 impl Arguments {
     fn into_options(self) -> Options {
-        let journal = match (self.memory, self.fsync) {
-            (true, _) => Journal::None,
-            (false, false) => Journal::PageCache,
-            (false, true) => Journal::Fsync,
+        let store = match (self.redis, self.memory) {
+            (Some(url), _) => StoreOptions::Redis(RedisConfig::of(&url)),
+            (None, true) => StoreOptions::Memory,
+            (None, false) => StoreOptions::Journal { fsync: self.fsync },
         };
         Options {
-            journal,
+            store,
             bind: self.bind,
             any_ports: self.any_ports,
             hs256: self.daemon_jwt_secret.map(SecretString::from),
@@ -80,7 +84,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                StartError::Options(_) => ExitCode::from(BAD_CONFIGURATION),
+                StartError::Options(_) | StartError::Store(OpenError::Unfit(_)) => ExitCode::from(BAD_CONFIGURATION),
                 StartError::Store(_) | StartError::Io { .. } | StartError::Service(_) => ExitCode::FAILURE,
             }
         }
@@ -89,12 +93,13 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<bool, StartError> {
     let state_dir = options.state_dir.clone();
-    let durability = match options.journal {
-        Journal::None => "PROCESS",
-        Journal::PageCache => "PAGE_CACHE",
-        Journal::Fsync => "FSYNC",
-    };
     let standalone = Standalone::start(options).await?;
+    let durability = match standalone.store.mailboxes.durability() {
+        Durability::Process => "PROCESS",
+        Durability::PageCache => "PAGE_CACHE",
+        Durability::Fsync => "FSYNC",
+        Durability::Replicated => "REPLICATED",
+    };
     let text = banner(&standalone.dev, &state_dir, durability);
     // A closed standard output is no reason not to serve.
     std::io::stdout().write_all(text.as_bytes()).ok();

@@ -50,7 +50,8 @@ impl RedisServer {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static SERVER: OnceLock<RedisServer> = OnceLock::new();
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let many = RedisOptions { settings: vec![("databases", "2000".into())], ..RedisOptions::default() };
+        let settings = vec![("databases", "2000".into())];
+        let many = RedisOptions { append_fsync: Some("everysec"), settings, ..RedisOptions::default() };
         let server = SERVER.get_or_init(|| RedisServer::start(many));
         format!("{}/{}", server.url(), NEXT.fetch_add(1, Ordering::Relaxed))
     }

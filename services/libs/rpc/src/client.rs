@@ -16,30 +16,43 @@ use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_runtime::Context;
 
+use crate::balance::Balanced;
 use crate::fault::Fault;
 
 /// A channel that carries this service's token.
-pub type Authorized = InterceptedService<Channel, Bearer>;
+pub type Authorized = InterceptedService<Balanced, Bearer>;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Between attempts to log in.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// A channel to an address such as `http://127.0.0.1:8782`, connected when it is first used.
+/// A connection that does not answer a ping for this long is dead: the process behind it may have been stopped.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_ANSWER: Duration = Duration::from_secs(3);
+
+/// A channel to one process at an address such as `http://127.0.0.1:8781`, connected when it is first used.
 ///
 /// # Errors
 /// If the address is no URI.
 pub fn channel(address: &str) -> Result<Channel, Fault> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| Fault::field("address", error))?;
-    Ok(endpoint
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Fault> {
+    Endpoint::from_shared(address.to_owned()).map(settings).map_err(|error| Fault::field("address", error))
+}
+
+/// How services connect to each other.
+pub(crate) fn settings(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true)
-        .connect_lazy())
 }
 
 /// Puts the newest token on every call. Cheap to clone.
@@ -66,7 +79,7 @@ pub struct ServiceLogin {
 
 impl ServiceLogin {
     /// Logs in, and again before each token ends, until the process stops. Resolves with the first token.
-    pub async fn keep(self, auth: Channel, context: &Context) -> Bearer {
+    pub async fn keep(self, auth: Balanced, context: &Context) -> Bearer {
         let bearer = Bearer::default();
         let mut left = self.log_in_until_done(&auth, &bearer, context).await;
         let (keeper, of_task) = (bearer.clone(), context.clone());
@@ -79,7 +92,7 @@ impl ServiceLogin {
     }
 
     /// Answers how long the token lives.
-    async fn log_in_until_done(&self, auth: &Channel, bearer: &Bearer, context: &Context) -> Duration {
+    async fn log_in_until_done(&self, auth: &Balanced, bearer: &Bearer, context: &Context) -> Duration {
         loop {
             match self.log_in(auth, bearer, context).await {
                 Ok(left) => return left,
@@ -91,7 +104,7 @@ impl ServiceLogin {
         }
     }
 
-    async fn log_in(&self, auth: &Channel, bearer: &Bearer, context: &Context) -> Result<Duration, Fault> {
+    async fn log_in(&self, auth: &Balanced, bearer: &Bearer, context: &Context) -> Result<Duration, Fault> {
         let request = IssueServiceTokenRequest {
             service: self.service.to_owned(),
             secret: self.secret.expose_secret().to_owned(),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use waystation_domain::Revocation;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{GetKeySetRequest, WatchRevocationsRequest};
 use waystation_runtime::Context;
 use waystation_token::{KeySet, Verifier};
 
+use crate::balance::Balanced;
 use crate::client::{Bearer, run_until_stop};
 use crate::convert::revocation_from;
 use crate::fault::Fault;
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(6);
 #[derive(Clone)]
 pub struct KeyKeeper {
     /// Where auth is.
-    pub auth: Channel,
+    pub auth: Balanced,
     /// For WatchRevocations.
     pub bearer: Bearer,
     /// What is kept fresh.

@@ -3,6 +3,7 @@
 //! **Invariants:** a `Status` is made only here, from a [`Fault`]. No method can be called that the
 //! policy table does not name.
 
+mod balance;
 mod client;
 pub mod convert;
 mod fault;
@@ -11,6 +12,7 @@ mod keeper;
 mod policy;
 mod server;
 
+pub use balance::Balanced;
 pub use client::{Authorized, Bearer, ServiceLogin, channel};
 pub use fault::{Fault, reason_of, retry_after_of};
 pub use identity::{Caller, Gate};

@@ -207,6 +207,8 @@ async fn with_append_fsync_always_a_killed_redis_has_lost_nothing() {
     redis.restart();
     back(&world).await;
     assert_eq!(MailboxView { epoch: before.epoch, ..world.view().await }, before);
+    let told = world.compare(world.report("s1")).await.results[0].unwrap();
+    assert_ne!(Some(told.epoch), before.epoch, "a session learns of it without any message");
     let again = world.fill(Lane::Normal, 1).await[0].position;
     assert_eq!(again.sequence, 51);
     assert_ne!(Some(again.epoch), before.epoch, "nobody can know that nothing was lost");

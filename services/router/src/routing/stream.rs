@@ -9,7 +9,7 @@ use waystation_proto::router::v1::route_message_result::Outcome;
 use waystation_proto::router::v1::{RouteMessageResult, RouteMessagesRequest, RouteMessagesResponse};
 use waystation_rpc::{Caller, Fault};
 
-use super::{Prepared, refusal};
+use super::Prepared;
 use crate::appender::Appending;
 use crate::metrics;
 use crate::{Parts, request};
@@ -23,7 +23,7 @@ const MOST: usize = 1_024;
 struct Batch {
     /// For each message, its id or why it goes no further.
     judged: Vec<Result<Option<MessageId>, Fault>>,
-    appending: Result<Appending, Fault>,
+    appending: Appending,
 }
 
 pub(super) fn serve(
@@ -98,18 +98,11 @@ async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) ->
 }
 
 async fn finish(parts: &Parts, batch: Batch) -> RouteMessagesResponse {
-    let appended = match batch.appending {
-        Ok(appending) => appending.wait().await,
-        Err(fault) => Err(fault),
-    };
-    let (mut outcomes, failed) = match appended {
-        Ok(outcomes) => (outcomes.into_iter(), None),
-        Err(fault) => (Vec::new().into_iter(), Some(fault)),
-    };
-    let unanswered = || failed.clone().unwrap_or_else(|| Fault::unavailable("the store gave no answer"));
+    let mut outcomes = batch.appending.wait().await.into_iter();
+    let unanswered = || Fault::unavailable("the store gave no answer");
     let results = batch.judged.into_iter().map(|judged| {
         let outcome = judged.and_then(|id| {
-            let appended = outcomes.next().ok_or_else(unanswered)?.map_err(refusal)?;
+            let appended = outcomes.next().ok_or_else(unanswered)??;
             Ok(parts.answer(id.as_ref(), appended))
         });
         let outcome = match outcome {

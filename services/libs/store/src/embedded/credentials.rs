@@ -104,7 +104,8 @@ impl Credentials {
             Revoked::Organization => self.end_logins(|login| login.organization == organization),
             Revoked::Token(_) => {}
         }
-        self.cursor += 1;
+        // Time keeps the cursor ahead of what anybody has seen, even after a loss.
+        self.cursor = (self.cursor + 1).max(now.as_millis());
         self.revocations.push_back((self.cursor, Revocation { organization, revoked, at: now }));
     }
 

@@ -95,6 +95,9 @@ impl MailboxStore for Embedded {
     fn durability(&self) -> Durability {
         self.durability
     }
+    fn life(&self) -> u64 {
+        0
+    }
     // One lock, one journal: whatever comes at once waits for each other anyway.
     fn partitions(&self) -> usize {
         1

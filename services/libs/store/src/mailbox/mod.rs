@@ -49,6 +49,10 @@ pub trait MailboxStore: Send + Sync {
     /// What is promised about accepted messages now.
     fn durability(&self) -> Durability;
 
+    /// Another number than before means that a process of the store was replaced: what it had acknowledged may be
+    /// lost, and whoever remembers something of it must look again.
+    fn life(&self) -> u64;
+
     /// How many appends may usefully be under way at once: those of one lane of traffic wait for each other.
     fn partitions(&self) -> usize;
 

@@ -114,8 +114,10 @@ impl CredentialStore for Redis {
             orchestrator_mark(&login.organization, &login.orchestrator),
             organization_mark(&login.organization),
         ];
+        // What changes later is compared by itself.
+        let unchanging = Login { counter: 0, rotated: Timestamp::default(), revoked: false, ..login.clone() };
         let mut args = Args::default();
-        args.text(login.id.as_str()).push(record_text(&login)?).number(login.counter);
+        args.text(login.id.as_str()).push(record_text(&unchanging)?).number(login.counter);
         args.number(login.rotated.as_millis()).number(u8::from(login.revoked)).push(marks.join(" "));
         args.number(login_kept());
         created(self.credential(Script::CreateLogin, args, now).await?)

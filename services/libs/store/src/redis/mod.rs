@@ -229,6 +229,9 @@ impl MailboxStore for Redis {
     fn durability(&self) -> Durability {
         self.nodes.durability()
     }
+    fn life(&self) -> u64 {
+        self.nodes.life()
+    }
     fn partitions(&self) -> usize {
         self.places.partitions
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -48,13 +49,15 @@ impl From<RedisError> for CallError {
 struct Node {
     address: ConnectionInfo,
     link: ArcSwapOption<Link>,
+    /// Counts the processes that were met at all nodes.
+    lives: Arc<AtomicU64>,
     /// Held while a link is opened; remembers the last failure.
     opening: Mutex<Option<(Instant, String)>>,
 }
 
 impl Node {
-    fn new(address: ConnectionInfo) -> Arc<Node> {
-        Arc::new(Node { address, link: ArcSwapOption::empty(), opening: Mutex::new(None) })
+    fn new(address: ConnectionInfo, lives: &Arc<AtomicU64>) -> Arc<Node> {
+        Arc::new(Node { address, link: ArcSwapOption::empty(), lives: lives.clone(), opening: Mutex::new(None) })
     }
 
     async fn link(&self, wanted: Durability) -> Result<Arc<Link>, CallError> {
@@ -75,7 +78,10 @@ impl Node {
             Ok(link) => {
                 *failed = None;
                 let link = Arc::new(link);
-                self.link.store(Some(link.clone()));
+                let before = self.link.swap(Some(link.clone()));
+                if before.is_none_or(|before| before.info.run_id != link.info.run_id) {
+                    self.lives.fetch_add(1, Ordering::AcqRel);
+                }
                 Ok(link)
             }
             Err(error) => {
@@ -97,6 +103,7 @@ pub(super) struct Nodes {
     seeds: Vec<ConnectionInfo>,
     durability: Durability,
     places: Places,
+    lives: Arc<AtomicU64>,
     map: ArcSwap<Map>,
     /// Held while the map is read anew.
     mapping: Mutex<Option<Instant>>,
@@ -106,12 +113,18 @@ impl Nodes {
     pub(super) fn new(config: &RedisConfig, places: Places) -> Result<Nodes, RedisError> {
         let seeds = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
         let first = seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no URL of a Redis is given"))?;
-        let node = Node::new(first.clone());
-        let by_address = seeds.iter().skip(1).map(|seed| (seed.addr().to_string(), Node::new(seed.clone())));
+        let lives = Arc::new(AtomicU64::new(0));
+        let node = Node::new(first.clone(), &lives);
+        let by_address = seeds.iter().skip(1).map(|seed| (seed.addr().to_string(), Node::new(seed.clone(), &lives)));
         let by_address = by_address.chain([(first.addr().to_string(), node.clone())]).collect();
         let by_place = vec![node; places.count()];
         let map = ArcSwap::from_pointee(Map { by_address, by_place });
-        Ok(Nodes { seeds, durability: config.durability, places, map, mapping: Mutex::new(None) })
+        Ok(Nodes { seeds, durability: config.durability, places, lives, map, mapping: Mutex::new(None) })
+    }
+
+    /// How many processes have been met so far.
+    pub(super) fn life(&self) -> u64 {
+        self.lives.load(Ordering::Acquire)
     }
 
     /// The weakest promise of the nodes that are connected; before that what is configured.
@@ -198,13 +211,13 @@ impl Nodes {
             let owner = ranges.iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
             let (_, _, address) = owner.ok_or_else(|| RedisError::from((ErrorKind::Io, "a slot has no master")))?;
             let node = by_address.entry(address.clone()).or_insert_with(|| {
-                old.by_address.get(address).cloned().unwrap_or_else(|| Node::new(self.info_of(address)))
+                old.by_address.get(address).cloned().unwrap_or_else(|| Node::new(self.info_of(address), &self.lives))
             });
             by_place.push(node.clone());
         }
         for seed in &self.seeds {
             let address = seed.addr().to_string();
-            by_address.entry(address).or_insert_with(|| Node::new(seed.clone()));
+            by_address.entry(address).or_insert_with(|| Node::new(seed.clone(), &self.lives));
         }
         self.map.store(Arc::new(Map { by_address, by_place }));
         *last = Some(Instant::now());
@@ -237,7 +250,7 @@ impl Nodes {
 
     fn node_at(&self, address: &str) -> Arc<Node> {
         let known = self.map.load().by_address.get(address).cloned();
-        known.unwrap_or_else(|| Node::new(self.info_of(address)))
+        known.unwrap_or_else(|| Node::new(self.info_of(address), &self.lives))
     }
 
     /// A node of the cluster is spoken to as the first seed is.

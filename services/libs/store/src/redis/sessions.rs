@@ -183,6 +183,7 @@ impl Redis {
         let each = partitions.into_iter().map(|(partition, (places, texts))| {
             let mut args = Args::default();
             args.push(json!({"reports": texts, "gone": gone, "draining": draining}).to_string());
+            args.number(self.fresh_epochs.next());
             async move {
                 let answer = self.run_in(partition, Script::Compare, args, now).await?;
                 Ok::<_, Unavailable>((places, reply::json::<CompareText>(answer)?))

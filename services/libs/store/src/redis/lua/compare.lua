@@ -1,4 +1,4 @@
--- Heartbeats of many sessions. ARGV: request. Answers JSON: for each report what is known, or `unknown`; and who holds
+-- Heartbeats of many sessions. ARGV: request, fresh epoch. Answers JSON: for each report what is known, or `unknown`; and who holds
 -- a mailbox now because another yielded.
 local q = cjson.decode(ARGV[1])
 local liveness = {gone = set_of(q.gone), draining = set_of(q.draining)}
@@ -24,11 +24,14 @@ local function yield_or_activate(m, session)
   if paused then release(m) end
 end
 
+local alive = incarnation()
 local results, activated = {}, {}
 for i, report in ipairs(q.reports) do
   local m = load(report.mailbox)
   local known = call('HGET', m.base .. 's', report.session)
   if known and m.e ~= '' then
+    -- Whoever remembers something of another life of the store learns of it here.
+    ensure_epoch(m, ARGV[2], alive)
     local session = cjson.decode(known)
     session.idle = report.idle
     session.status = report.status or session.status

@@ -23,10 +23,12 @@ end
 
 -- Marks: what the revocation ends beside the login named, if one is.
 local function revoke(entry, marks, ended)
-  local at = call('INCR', BASE .. 'cursor')
+  -- Time keeps the cursor ahead of what anybody has seen, even after a loss.
+  local at = math.max(cursor() + 1, NOW)
+  call('SET', BASE .. 'cursor', at)
   if ended and call('EXISTS', BASE .. 'login:' .. ended) == 1 then
     call('HSET', BASE .. 'login:' .. ended, 'ended', 1)
   end
   for mark in string.gmatch(marks, '%S+') do call('HSET', BASE .. 'marks', mark, at) end
-  call('XADD', BASE .. 'log', at .. '-0', 'v', entry, 'at', NOW)
+  call('XADD', BASE .. 'log', string.format('%d-0', at), 'v', entry, 'at', NOW)
 end

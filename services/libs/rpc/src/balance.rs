@@ -1,0 +1,197 @@
+//! Calls to a service with several replicas: found by DNS or listed, taken in turn, avoided while they fail.
+//!
+//! The transport's own balancer keeps offering a replica that refuses connections, so that with two replicas of which
+//! one is dead every other call would fail; this one leaves it alone for a moment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use http::Uri;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint, Error};
+use tower::Service;
+use waystation_runtime::{Clock, Context};
+
+use crate::client::{endpoint, run_until_stop};
+use crate::fault::Fault;
+
+/// How often names are resolved: a new replica gets calls after this time at the latest.
+const RESOLVE_EVERY: Duration = Duration::from_secs(3);
+/// A replica that failed is avoided for so long.
+const AVOID: Duration = Duration::from_secs(1);
+/// A call that its caller gave up after so long makes its replica one to avoid.
+const HANGS: Duration = Duration::from_secs(1);
+
+/// A channel to all replicas of a service. Cheap to clone.
+#[derive(Clone)]
+pub struct Balanced(Arc<Inner>);
+
+struct Inner {
+    targets: Vec<Target>,
+    replicas: ArcSwap<BTreeMap<SocketAddr, Replica>>,
+    turn: AtomicUsize,
+    clock: Clock,
+    started: Instant,
+}
+
+/// One of the configured addresses.
+struct Target {
+    endpoint: Endpoint,
+    host: String,
+    port: u16,
+}
+
+#[derive(Clone)]
+struct Replica {
+    channel: Channel,
+    /// Milliseconds after the balancer's start.
+    avoid_until: Arc<AtomicU64>,
+}
+
+impl Balanced {
+    /// Replicas behind addresses such as `http://router:8782`; a name stands for everything that it resolves to.
+    /// Resolves when names have been looked up once.
+    ///
+    /// # Errors
+    /// If there is no address, or one is no URI with a host.
+    pub async fn new(addresses: &[String], context: &Context) -> Result<Balanced, Fault> {
+        if addresses.is_empty() {
+            return Err(Fault::field("address", "at least one is needed"));
+        }
+        let targets = addresses.iter().map(|address| target(address)).collect::<Result<Vec<_>, _>>()?;
+        let names = targets.iter().any(|target| target.host.parse::<std::net::IpAddr>().is_err());
+        let balanced = Balanced(Arc::new(Inner {
+            targets,
+            replicas: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            clock: context.clock,
+            started: context.clock.instant(),
+        }));
+        balanced.resolve().await;
+        if names {
+            let (of_task, task_context) = (Arc::downgrade(&balanced.0), context.clone());
+            context.lifecycle.spawn(async move {
+                while run_until_stop(&task_context, tokio::time::sleep(RESOLVE_EVERY)).await.is_some() {
+                    let Some(inner) = of_task.upgrade() else { return };
+                    Balanced(inner).resolve().await;
+                }
+            });
+        }
+        Ok(balanced)
+    }
+
+    /// Looks names up. One that cannot be looked up keeps what it stood for.
+    async fn resolve(&self) {
+        let known = self.0.replicas.load_full();
+        let mut replicas = BTreeMap::new();
+        for Target { endpoint, host, port } in &self.0.targets {
+            let found = match tokio::net::lookup_host((host.as_str(), *port)).await {
+                Ok(found) => found.collect::<Vec<_>>(),
+                Err(error) => {
+                    tracing::warn!("cannot look up {host}: {error}");
+                    known.keys().copied().collect()
+                }
+            };
+            for address in found {
+                let known = known.get(&address).cloned();
+                replicas.insert(address, known.unwrap_or_else(|| Replica::new(endpoint, address)));
+            }
+        }
+        self.0.replicas.store(Arc::new(replicas));
+    }
+
+    fn millis(&self) -> u64 {
+        let since = self.0.clock.instant().saturating_duration_since(self.0.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The next one that has not just failed; if all have, the one that is to be avoided for the shortest time.
+    fn pick(&self) -> Option<Replica> {
+        let replicas = self.0.replicas.load();
+        let now = self.millis();
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % replicas.len().max(1);
+        let in_turn = replicas.values().cycle().skip(turn).take(replicas.len());
+        in_turn.min_by_key(|replica| replica.avoid_until.load(Ordering::Relaxed).max(now)).cloned()
+    }
+
+    fn avoid(&self, replica: &Replica) {
+        let until = self.millis() + u64::try_from(AVOID.as_millis()).unwrap_or(0);
+        replica.avoid_until.store(until, Ordering::Relaxed);
+    }
+}
+
+impl Replica {
+    fn new(endpoint: &Endpoint, address: SocketAddr) -> Replica {
+        let uri = format!("{}://{address}", endpoint.uri().scheme_str().unwrap_or("http"));
+        // The endpoint keeps the name as its origin, so that the replica sees whom the caller meant.
+        let origin = endpoint.uri().clone();
+        let at = Endpoint::from_shared(uri)
+            .map_or_else(|_| endpoint.clone(), |at| crate::client::settings(at).origin(origin));
+        Replica { channel: at.connect_lazy(), avoid_until: Arc::default() }
+    }
+}
+
+fn target(address: &str) -> Result<Target, Fault> {
+    let endpoint = endpoint(address)?;
+    let uri: &Uri = endpoint.uri();
+    let host = uri.host().ok_or_else(|| Fault::field("address", "has no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    Ok(Target { endpoint, host, port })
+}
+
+/// Notices calls that were given up.
+struct Watched<'a> {
+    balanced: &'a Balanced,
+    replica: &'a Replica,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.balanced.0.clock.instant().saturating_duration_since(self.since) >= HANGS {
+            self.balanced.avoid(self.replica);
+        }
+    }
+}
+
+impl Service<http::Request<Body>> for Balanced {
+    type Response = http::Response<Body>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    /// The replica is chosen by the call; readiness of one says nothing of another.
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let balanced = self.clone();
+        Box::pin(async move {
+            let Some(replica) = balanced.pick() else {
+                return Err(tonic::Status::from(Fault::unavailable("no replica is known")).into());
+            };
+            let since = balanced.0.clock.instant();
+            let mut channel = replica.channel.clone();
+            let mut watched = Watched { balanced: &balanced, replica: &replica, since, answered: false };
+            let called: Result<_, Error> = async {
+                std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
+                channel.call(request).await
+            }
+            .await;
+            watched.answered = true;
+            drop(watched);
+            if called.is_err() {
+                balanced.avoid(&replica);
+            }
+            called.map_err(Into::into)
+        })
+    }
+}
