@@ -4,6 +4,7 @@
 mod architecture;
 mod auth;
 mod bad_input;
+mod configuration;
 mod delivery;
 mod drain;
 mod gaps;

@@ -5,6 +5,7 @@
 mod authority;
 mod credentials;
 mod metrics;
+pub mod process;
 mod service;
 
 use std::sync::Arc;

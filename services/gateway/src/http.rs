@@ -99,9 +99,11 @@ async fn speak_http(parts: Parts, stream: TcpStream, admitted: Unauthenticated) 
 }
 
 fn routes(parts: Parts, peer: Peer) -> Router {
-    Router::new()
-        .route("/daemon/ws", get(upgrade::daemon_socket))
-        .route("/api/daemon/ws", get(upgrade::daemon_socket))
+    let mut paths = vec![crate::PATH, "/api/daemon/ws", &parts.config.path];
+    paths.sort_unstable();
+    paths.dedup();
+    let sockets = paths.into_iter().fold(Router::new(), |all, path| all.route(path, get(upgrade::daemon_socket)));
+    sockets
         .route("/api/daemon/auth", post(login::log_in))
         .route("/api/daemon/auth/refresh", post(login::refresh))
         .fallback(login::not_found)

@@ -10,6 +10,7 @@ mod drain;
 mod http;
 mod lease;
 mod metrics;
+pub mod process;
 mod registry;
 mod upstream;
 
@@ -26,6 +27,9 @@ use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
 use waystation_wire::SessionConfig;
 
+/// Where daemons connect.
+pub const PATH: &str = "/daemon/ws";
+
 /// What gateway runs with.
 #[derive(Clone)]
 pub struct Config {
@@ -41,6 +45,8 @@ pub struct Config {
     pub hs256: Option<SecretString>,
     /// Whether callers may ask for the contract.
     pub reflection: bool,
+    /// Where daemons connect, beside [`PATH`] and `/api/daemon/ws`.
+    pub path: String,
     /// Web pages that may connect; without an Origin it is a daemon.
     pub allowed_origins: Vec<String>,
     /// Numbers of sessions.

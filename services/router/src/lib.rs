@@ -7,6 +7,7 @@ mod appender;
 mod directory;
 mod gateways;
 mod metrics;
+pub mod process;
 mod request;
 mod routing;
 mod sessions;
@@ -36,6 +37,8 @@ pub struct Config {
     pub hs256: Option<SecretString>,
     /// Whether callers may ask for the contract.
     pub reflection: bool,
+    /// Daemons of an orchestrator that may be connected.
+    pub sessions_per_orchestrator: usize,
 }
 
 /// Bound sockets.
@@ -55,6 +58,7 @@ struct Parts {
     appender: appender::Appender,
     verifier: Verifier,
     metrics: metrics::Metrics,
+    sessions_per_orchestrator: usize,
     /// Rung when messages have been acknowledged, for those who wait for that.
     acknowledged: Arc<Notify>,
     context: Context,
@@ -89,6 +93,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         appender,
         verifier: verifier.clone(),
         metrics,
+        sessions_per_orchestrator: config.sessions_per_orchestrator,
     };
     sweeper::start(parts.clone(), readiness).await;
     let services = Services::default()

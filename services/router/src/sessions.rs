@@ -184,6 +184,7 @@ impl SessionApi {
             window: Window::within_limits(request.max_in_flight, request.max_in_flight_bytes),
             resume: request.resume.map(convert::resume_point),
             subscriptions: request.subscriptions.map(subscriptions_from).transpose()?,
+            most: self.0.sessions_per_orchestrator,
             liveness: self.0.gateways.liveness(),
         })
     }
@@ -200,7 +201,8 @@ impl SessionApi {
     fn refuse_open(&self, refused: OpenRefused) -> Fault {
         match refused {
             OpenRefused::TooManySessions => {
-                Fault::new(ErrorReason::MaxConnections, "five daemons of this orchestrator are connected")
+                let most = self.0.sessions_per_orchestrator;
+                Fault::new(ErrorReason::MaxConnections, format!("{most} daemons of this orchestrator are connected"))
                     .retry(std::time::Duration::from_secs(60))
             }
             OpenRefused::IncarnationExpired => expired(),

@@ -79,6 +79,7 @@ pub(crate) fn backend_account(secrets: &Secrets) -> ServiceAccount {
         secret: SecretString::from(secrets.service_secret()),
         organization: None,
         scopes: backend_scopes(),
+        operator: false,
     }
 }
 

@@ -40,6 +40,10 @@ pub struct Options {
     pub session: SessionConfig,
     /// Numbers of connections.
     pub limits: Limits,
+    /// Daemons of an orchestrator that may be connected.
+    pub sessions_per_orchestrator: usize,
+    /// Where daemons connect, beside the documented paths.
+    pub path: String,
 }
 
 /// Where accepted messages are kept.
@@ -67,6 +71,8 @@ impl Options {
             hs256: None,
             session: SessionConfig::default(),
             limits: Limits { drain_spread: Duration::from_secs(2), ..Limits::default() },
+            sessions_per_orchestrator: limits::SESSIONS,
+            path: waystation_gateway::PATH.to_owned(),
         }
     }
 }
@@ -141,6 +147,7 @@ impl Standalone {
             secret: SecretString::from(entropy.id()),
             organization: None,
             scopes: Default::default(),
+            operator: false,
         };
         let (gateway_account, router_account) = (internal("gateway"), internal("router"));
         let auth = waystation_auth::Config {
@@ -157,6 +164,7 @@ impl Standalone {
             secret: router_account.secret,
             hs256: options.hs256.clone(),
             reflection: true,
+            sessions_per_orchestrator: options.sessions_per_orchestrator,
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
         let gateway = waystation_gateway::Config {
@@ -167,6 +175,7 @@ impl Standalone {
             hs256: options.hs256,
             reflection: true,
             allowed_origins: Vec::new(),
+            path: options.path,
             session: options.session,
             limits: options.limits,
         };

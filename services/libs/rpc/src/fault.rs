@@ -1,6 +1,6 @@
 //! What went wrong, in the words that callers rely on.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -18,6 +18,16 @@ pub struct Fault {
     message: String,
     field: Option<String>,
     retry_after: Option<Duration>,
+}
+
+/// For logs and start errors.
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Some(field) => write!(f, "{field}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
 }
 
 impl Fault {

@@ -4,11 +4,14 @@ mod admin;
 mod clock;
 mod entropy;
 mod lifecycle;
+mod service;
+pub mod settings;
 
 pub use admin::{Admin, Readiness};
 pub use clock::Clock;
 pub use entropy::Entropy;
 pub use lifecycle::{Lifecycle, shutdown_signal};
+pub use service::{Service, StartError, bind, run};
 
 /// What a service is given to run with. Cheap to clone.
 #[derive(Clone, Debug)]

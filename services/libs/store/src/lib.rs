@@ -22,7 +22,8 @@ pub use credential::CredentialStore;
 pub use mailbox::MailboxStore;
 
 /// What a store promises about what it accepted. Ordered: more is safer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// In the memory of the process.
     Process,

@@ -55,6 +55,8 @@ pub struct OpenSession {
     pub resume: Option<ResumePoint>,
     /// Replaces the daemon's subscriptions.
     pub subscriptions: Option<Subscriptions>,
+    /// Live sessions that the orchestrator may have; usually [`crate::limits::SESSIONS`].
+    pub most: usize,
     /// What the router knows of gateways.
     pub liveness: Liveness,
 }

@@ -135,7 +135,7 @@ impl Script {
 }
 
 /// The numbers of the rules, as scripts name them; times in milliseconds. A name comes before its own beginnings.
-fn numbers() -> [(&'static str, u64); 24] {
+fn numbers() -> [(&'static str, u64); 23] {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     [
         ("@EPOCHS", limits::EPOCHS as u64),
@@ -158,7 +158,6 @@ fn numbers() -> [(&'static str, u64); 24] {
         ("@DISPLACEMENTS", limits::DISPLACEMENTS as u64),
         ("@TIME_TO_LIVE", millis(limits::TIME_TO_LIVE)),
         ("@DAEMONS", limits::DAEMONS as u64),
-        ("@SESSIONS", limits::SESSIONS as u64),
         ("@YIELD_AFTER", millis(limits::YIELD_AFTER)),
         ("@REVOCATION_AGE", millis(limits::REVOCATION_AGE)),
         ("@REFRESH_GRACE", millis(limits::REFRESH_GRACE)),

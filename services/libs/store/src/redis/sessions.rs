@@ -70,7 +70,7 @@ fn open_request(open: &OpenSession) -> Result<Json, Unavailable> {
         session["instance"] = json!(instance.as_str());
     }
     let mut request = json!({
-        "mailbox": keys::name_of(&open.mailbox), "session": session,
+        "mailbox": keys::name_of(&open.mailbox), "session": session, "most": open.most,
         "gone": names(&open.liveness.gone), "draining": names(&open.liveness.draining),
     });
     if let Some(subscriptions) = &open.subscriptions {

@@ -433,6 +433,7 @@ impl Life {
             window: Window { entries: *window, bytes: 300 },
             resume: None,
             subscriptions: subscribe.then(|| subscriptions("message.*")),
+            most: 4,
             liveness: self.liveness.clone(),
         }
     }

@@ -218,7 +218,7 @@ impl Mailbox {
             idle: Duration::ZERO,
         };
         let displaced = self.displace(&session, &open.liveness, now)?;
-        if self.sessions.open.len() >= limits::SESSIONS {
+        if self.sessions.open.len() >= open.most {
             return Err(OpenRefused::TooManySessions);
         }
         self.sessions.ended = None;

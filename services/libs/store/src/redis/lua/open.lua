@@ -100,7 +100,7 @@ end
 if thrashing then
   note_end(m, false)
   answer.refused = 'duplicate'
-elseif #m.sessions >= @SESSIONS then
+elseif #m.sessions >= q.most then
   answer.refused = 'full'
 end
 if answer.refused then

@@ -1,0 +1,182 @@
+//! gateway as a process of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
+use waystation_runtime::{Context, Service, StartError, bind};
+use waystation_wire::SessionConfig;
+
+use crate::{Config, Gateway, Limits, Listeners};
+
+/// What `deploy/config/gateway.toml` may say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    public: SocketAddr,
+    grpc: SocketAddr,
+    admin: SocketAddr,
+    advertised: Option<String>,
+    auth: Vec<String>,
+    routers: Vec<String>,
+    secret: Option<SecretString>,
+    secret_file: Option<PathBuf>,
+    jwt_secret: Option<SecretString>,
+    jwt_secret_file: Option<PathBuf>,
+    path: String,
+    allowed_origins: Vec<String>,
+    auth_timeout_ms: u64,
+    heartbeat_interval_ms: u64,
+    heartbeats_missed: u32,
+    messages_per_minute: u32,
+    messages_per_minute_announced: u32,
+    redelivery_seconds: u64,
+    limits: LimitSettings,
+    process: ProcessSettings,
+}
+
+/// Numbers of connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    frame_bytes: usize,
+    write_stall_seconds: u64,
+    unauthenticated: usize,
+    unauthenticated_per_address: usize,
+    drain_spread_seconds: u64,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        LimitSettings {
+            frame_bytes: limits.frame_bytes,
+            write_stall_seconds: limits.write_stall.as_secs(),
+            unauthenticated: limits.unauthenticated,
+            unauthenticated_per_address: limits.unauthenticated_per_address,
+            drain_spread_seconds: limits.drain_spread.as_secs(),
+        }
+    }
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let session = SessionConfig::default();
+        GatewaySettings {
+            public: local(8780),
+            grpc: local(8781),
+            admin: local(9780),
+            advertised: None,
+            auth: vec!["http://127.0.0.1:8783".to_owned()],
+            routers: vec!["http://127.0.0.1:8782".to_owned()],
+            secret: None,
+            secret_file: None,
+            jwt_secret: None,
+            jwt_secret_file: None,
+            path: crate::PATH.to_owned(),
+            allowed_origins: Vec::new(),
+            auth_timeout_ms: millis(Limits::default().auth),
+            heartbeat_interval_ms: millis(session.heartbeat),
+            heartbeats_missed: session.missed,
+            messages_per_minute: session.messages,
+            messages_per_minute_announced: session.messages_announced,
+            redelivery_seconds: session.redelivery.as_secs(),
+            limits: LimitSettings::default(),
+            process: ProcessSettings::default(),
+        }
+    }
+}
+
+impl GatewaySettings {
+    fn config(&self) -> Result<Config, SettingsError> {
+        let positive = |key: &str, value: u64| match value {
+            0 => Err(SettingsError::of(key, "must be positive")),
+            value => Ok(value),
+        };
+        if !self.path.starts_with('/') || self.path.contains(['{', '}', '*']) {
+            return Err(SettingsError::of("path", "must be a plain path that begins with /"));
+        }
+        let session = SessionConfig {
+            heartbeat: Duration::from_millis(positive("heartbeat_interval_ms", self.heartbeat_interval_ms)?),
+            missed: self.heartbeats_missed,
+            messages: self.messages_per_minute,
+            messages_announced: self.messages_per_minute_announced,
+            redelivery: Duration::from_secs(positive("redelivery_seconds", self.redelivery_seconds)?),
+            ..SessionConfig::default()
+        };
+        let limits = Limits {
+            auth: Duration::from_millis(positive("auth_timeout_ms", self.auth_timeout_ms)?),
+            frame_bytes: self.limits.frame_bytes,
+            write_stall: Duration::from_secs(self.limits.write_stall_seconds),
+            unauthenticated: self.limits.unauthenticated,
+            unauthenticated_per_address: self.limits.unauthenticated_per_address,
+            drain_spread: Duration::from_secs(self.limits.drain_spread_seconds),
+            ..Limits::default()
+        };
+        Ok(Config {
+            auth: self.auth.clone(),
+            routers: self.routers.clone(),
+            advertised: self.advertised()?,
+            secret: required_secret("secret", self.secret.clone(), self.secret_file.as_deref(), 16)?,
+            hs256: secret("jwt_secret", self.jwt_secret.clone(), self.jwt_secret_file.as_deref())?,
+            reflection: self.process.reflection,
+            path: self.path.clone(),
+            allowed_origins: self.allowed_origins.clone(),
+            session,
+            limits,
+        })
+    }
+
+    /// Where routers reach this gateway: where it listens, unless that is every address.
+    fn advertised(&self) -> Result<String, SettingsError> {
+        match &self.advertised {
+            Some(advertised) if advertised.contains(char::is_whitespace) => {
+                Err(SettingsError::of("advertised", "must be a URI"))
+            }
+            Some(advertised) => Ok(advertised.clone()),
+            None if self.grpc.ip().is_unspecified() => {
+                Err(SettingsError::of("advertised", "is needed when grpc listens on every address"))
+            }
+            None => Ok(format!("http://{}", self.grpc)),
+        }
+    }
+}
+
+/// A running gateway.
+pub struct GatewayProcess(Gateway);
+
+impl Service for GatewayProcess {
+    const NAME: &'static str = "gateway";
+    const OLDER: &'static [(&'static str, &'static str)] = &[
+        ("DAEMON_JWT_SECRET", "jwt_secret"),
+        ("WS_HEARTBEAT_INTERVAL", "heartbeat_interval_ms"),
+        ("WS_AUTH_TIMEOUT", "auth_timeout_ms"),
+        ("WS_PATH", "path"),
+    ];
+    const LISTS: &'static [&'static str] = &["auth", "routers", "allowed_origins"];
+    type Settings = GatewaySettings;
+
+    fn process(settings: &GatewaySettings) -> ProcessSettings {
+        settings.process.clone()
+    }
+
+    async fn start(settings: GatewaySettings, context: &Context) -> Result<Self, StartError> {
+        let config = settings.config()?;
+        let listeners = Listeners {
+            public: bind("public", settings.public).await?,
+            grpc: bind("grpc", settings.grpc).await?,
+            admin: bind("admin", settings.admin).await?,
+        };
+        let gateway = crate::start(config, listeners, context).await;
+        gateway.map(GatewayProcess).map_err(|fault| StartError::Configuration(fault.to_string()))
+    }
+
+    async fn stop(self, _: &Context, grace: Duration) {
+        self.0.stop(grace).await;
+    }
+}
