@@ -1,6 +1,8 @@
 //! The real binary: killed, stopped, misconfigured.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod deployment;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

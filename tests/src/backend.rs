@@ -46,12 +46,17 @@ impl Backend {
     }
 
     pub fn with_token(dev: &DevFile, token: &str) -> Backend {
+        Backend::at(&dev.router, &dev.auth, token)
+    }
+
+    /// At the addresses of a router and an auth.
+    pub fn at(router: &str, auth: &str, token: &str) -> Backend {
         let token = Token(format!("Bearer {token}").parse().unwrap());
         let to = |address: &str| InterceptedService::new(waystation_rpc::channel(address).unwrap(), token.clone());
         Backend {
-            router: RouterServiceClient::new(to(&dev.router)),
-            auth: AuthServiceClient::new(to(&dev.auth)),
-            credentials: CredentialServiceClient::new(to(&dev.auth)),
+            router: RouterServiceClient::new(to(router)),
+            auth: AuthServiceClient::new(to(auth)),
+            credentials: CredentialServiceClient::new(to(auth)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A plain WebSocket client.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -14,6 +16,16 @@ use crate::PATIENCE;
 pub fn frame(kind: &str, payload: Value) -> Value {
     json!({"type": kind, "id": "2f1b3c4d-0000-4000-8000-000000000001", "timestamp": "2026-01-01T00:00:00Z", "payload": payload})
 }
+
+/// What [`Daemon::receive`] found.
+pub enum Received {
+    Frame(Value),
+    Closed,
+    Nothing,
+}
+
+/// How long something is tried that may fail.
+const TRY: Duration = Duration::from_secs(3);
 
 pub struct Daemon {
     socket: WebSocketStream<TcpStream>,
@@ -33,6 +45,46 @@ impl Daemon {
 
     pub async fn connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Daemon {
         Daemon::connect_with(url, orchestrator, daemon, token, json!({})).await
+    }
+
+    /// Logs in if it can.
+    pub async fn try_connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Option<Daemon> {
+        let host = url.strip_prefix("ws://")?.split('/').next()?;
+        let open = async {
+            let stream = TcpStream::connect(host).await.ok()?;
+            stream.set_nodelay(true).ok()?;
+            Some(client_async(url, stream).await.ok()?.0)
+        };
+        let socket = timeout(TRY, open).await.ok()??;
+        let mut client = Daemon { socket, welcome: Value::Null };
+        let payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
+        if !client.try_send(frame("auth", payload)).await {
+            return None;
+        }
+        match client.receive(TRY).await {
+            Received::Frame(welcome) if welcome["type"] == "auth_success" => {
+                client.welcome = welcome;
+                Some(client)
+            }
+            Received::Frame(_) | Received::Closed | Received::Nothing => None,
+        }
+    }
+
+    /// The next frame, if one comes in time.
+    pub async fn receive(&mut self, patience: Duration) -> Received {
+        loop {
+            match timeout(patience, self.socket.next()).await {
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(Some(Ok(Message::Text(text)))) => return Received::Frame(serde_json::from_str(&text).unwrap()),
+                Ok(_) => return Received::Closed,
+                Err(_) => return Received::Nothing,
+            }
+        }
+    }
+
+    /// Sends if the other end takes it.
+    pub async fn try_send(&mut self, frame: Value) -> bool {
+        timeout(TRY, self.socket.send(Message::text(frame.to_string()))).await.is_ok_and(|sent| sent.is_ok())
     }
 
     /// Logs in with more in its auth frame than it must have.
@@ -123,7 +175,7 @@ impl Daemon {
     }
 
     /// Whether nothing comes for a while.
-    pub async fn is_silent(&mut self, time: std::time::Duration) -> bool {
+    pub async fn is_silent(&mut self, time: Duration) -> bool {
         timeout(time, self.socket.next()).await.is_err()
     }
 

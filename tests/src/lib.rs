@@ -6,12 +6,16 @@
 mod backend;
 mod cell;
 mod daemon;
+pub mod fleet;
+pub mod history;
+pub mod load;
 pub mod process;
 mod rest;
 
 pub use backend::{Backend, code_and_reason};
 pub use cell::Cell;
-pub use daemon::{Daemon, frame};
+pub use daemon::{Daemon, Received, frame};
+pub use fleet::Fleet;
 pub use process::Process;
 pub use rest::{hs256, http, log_in, post};
 

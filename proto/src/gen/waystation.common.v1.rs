@@ -156,6 +156,8 @@ pub enum ErrorReason {
     Internal = 19,
     /// RESOURCE_EXHAUSTED: the store's memory is full. Nothing was kept; acknowledgements make room.
     StoreFull = 20,
+    /// ABORTED: a newer connection of the daemon lives.
+    Superseded = 21,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -185,6 +187,7 @@ impl ErrorReason {
             Self::Overloaded => "ERROR_REASON_OVERLOADED",
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::StoreFull => "ERROR_REASON_STORE_FULL",
+            Self::Superseded => "ERROR_REASON_SUPERSEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -211,6 +214,7 @@ impl ErrorReason {
             "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_STORE_FULL" => Some(Self::StoreFull),
+            "ERROR_REASON_SUPERSEDED" => Some(Self::Superseded),
             _ => None,
         }
     }

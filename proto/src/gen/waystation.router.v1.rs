@@ -1197,6 +1197,10 @@ pub struct OpenSessionRequest {
     /// Replaces the daemon's subscriptions if present.
     #[prost(message, optional, tag = "9")]
     pub subscriptions: ::core::option::Option<Subscriptions>,
+    /// 0: a new connection. Else `born` of the answer when it was new: it is opened again, after the store was away, and
+    /// does not displace a newer connection of its daemon.
+    #[prost(uint64, tag = "10")]
+    pub born: u64,
 }
 /// What a client remembers of a mailbox.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1246,6 +1250,9 @@ pub struct OpenSessionResponse {
     /// In force for this daemon.
     #[prost(message, optional, tag = "5")]
     pub subscriptions: ::core::option::Option<Subscriptions>,
+    /// Counts new connections of the mailbox, from 1.
+    #[prost(uint64, tag = "6")]
+    pub born: u64,
 }
 /// Heartbeats of many sessions.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -42,6 +42,8 @@ pub struct Session {
     fence: u64,
     epoch: Option<Epoch>,
     lanes: PerLane<LaneState>,
+    /// Last sequences that were sent on this connection, by epoch; usually there is one.
+    shown: Vec<(Epoch, PerLane<u64>)>,
     exits: ExitsState,
     /// Pushed before the ones in front of them.
     early: BTreeMap<(Lane, u64), Entry>,
@@ -116,6 +118,7 @@ impl Session {
         let mut session = Session {
             fence: 0,
             epoch: None,
+            shown: Vec::new(),
             lanes: PerLane::default(),
             exits: ExitsState::default(),
             early: BTreeMap::new(),

@@ -16,7 +16,7 @@ use waystation_wire::{
 use crate::Parts;
 use crate::admission::Unauthenticated;
 use crate::registry::Registration;
-use crate::upstream::{OpenFailed, OpenRequest, SessionKey};
+use crate::upstream::{OpenAnswer, OpenFailed, OpenRequest, SessionKey};
 use live::Live;
 use socket::{Incoming, Socket};
 
@@ -84,6 +84,7 @@ async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Box<Live>, Option<
             Err(Some(rejection.close_code()))
         }
         Err(OpenFailed::DuplicateIdentity) => Err(Some(CloseCode::DuplicateIdentity)),
+        Err(OpenFailed::Superseded) => Err(Some(CloseCode::Superseded)),
         Err(OpenFailed::Unavailable) => Err(Some(CloseCode::Overloaded)),
     }
 }
@@ -157,8 +158,11 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
         window: auth.window,
         resume: auth.resume,
         subscriptions,
+        born: 0,
     };
-    let (organization, opening) = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
+    let answer = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
+    let OpenAnswer { organization, born, opening } = answer;
+    let request = OpenRequest { born, ..request };
     let profile = ClientProfile {
         session: session.clone(),
         auth_frame: frame,

@@ -70,6 +70,15 @@ pub(crate) struct OpenRequest {
     pub(crate) window: Window,
     pub(crate) resume: Option<ResumePoint>,
     pub(crate) subscriptions: Option<Subscriptions>,
+    /// Of an earlier answer, if the connection is opened again.
+    pub(crate) born: u64,
+}
+
+/// An open session.
+pub(crate) struct OpenAnswer {
+    pub(crate) organization: OrganizationId,
+    pub(crate) born: u64,
+    pub(crate) opening: Opening,
 }
 
 /// Why a session was not opened.
@@ -79,6 +88,8 @@ pub(crate) enum OpenFailed {
     Rejected(AuthRejection),
     /// Two instances keep displacing each other.
     DuplicateIdentity,
+    /// A newer connection of the daemon lives.
+    Superseded,
     /// Nobody could tell now.
     Unavailable,
 }
@@ -91,6 +102,7 @@ impl OpenFailed {
             OpenFailed::Rejected(AuthRejection::MaxConnections) => Some(Ending::RateLimited),
             OpenFailed::Rejected(AuthRejection::AuthFailed | AuthRejection::InsufficientScope) => Some(Ending::Revoked),
             OpenFailed::DuplicateIdentity => Some(Ending::DuplicateIdentity),
+            OpenFailed::Superseded => Some(Ending::Superseded),
             OpenFailed::Unavailable => None,
         }
     }
@@ -163,11 +175,7 @@ impl Upstream {
         answer.map(|answer| answer.expired).map_err(|status| Fault::unavailable(status.message()))
     }
 
-    pub(crate) async fn open(
-        &self,
-        incarnation: IncarnationId,
-        open: OpenRequest,
-    ) -> Result<(OrganizationId, Opening), OpenFailed> {
+    pub(crate) async fn open(&self, incarnation: IncarnationId, open: OpenRequest) -> Result<OpenAnswer, OpenFailed> {
         let request = wire::OpenSessionRequest {
             incarnation_id: incarnation.to_string(),
             session_id: open.session.to_string(),
@@ -181,12 +189,14 @@ impl Upstream {
                 positions: Some(lanes_to(&resume.positions)),
             }),
             subscriptions: open.subscriptions.as_ref().map(subscriptions_to),
+            born: open.born,
         };
         let answer =
             answered(&self.sessions, request, |mut client, q| async move { client.open_session(q).await }).await;
         let answer = answer.map_err(|status| match reason_of(&status) {
             Some(ErrorReason::MaxConnections) => OpenFailed::Rejected(AuthRejection::MaxConnections),
             Some(ErrorReason::DuplicateIdentity) => OpenFailed::DuplicateIdentity,
+            Some(ErrorReason::Superseded) => OpenFailed::Superseded,
             Some(ErrorReason::TokenExpired) => OpenFailed::Rejected(AuthRejection::TokenExpired),
             Some(
                 ErrorReason::Unauthenticated
@@ -297,7 +307,7 @@ fn unreadable(fault: Fault) -> CallFailed {
     CallFailed::Unavailable
 }
 
-fn read_opening(answer: wire::OpenSessionResponse) -> Result<(OrganizationId, Opening), Fault> {
+fn read_opening(answer: wire::OpenSessionResponse) -> Result<OpenAnswer, Fault> {
     let organization = waystation_rpc::convert::parse("organization_id", &answer.organization_id)?;
     let verdict = match answer.verdict() {
         wire::ResumeVerdict::Unspecified => ResumeVerdict::Fresh,
@@ -307,7 +317,8 @@ fn read_opening(answer: wire::OpenSessionResponse) -> Result<(OrganizationId, Op
     };
     let activation = answer.activation.map(|activation| activation_from(answer.fence, activation)).transpose()?;
     let subscriptions = subscriptions_from(answer.subscriptions.unwrap_or_default())?;
-    Ok((organization, Opening { activation, verdict, subscriptions }))
+    let opening = Opening { activation, verdict, subscriptions };
+    Ok(OpenAnswer { organization, born: answer.born, opening })
 }
 
 fn read_result(read_id: u64, answer: wire::ReadMailboxResponse) -> Result<ReadResult, Fault> {

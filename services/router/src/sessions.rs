@@ -56,6 +56,7 @@ impl SessionService for SessionApi {
                     organization_id,
                     fence: opened.activation.as_ref().map_or(0, |activation| activation.fence),
                     activation: opened.activation.as_ref().map(activation_to),
+                    born: opened.born,
                     verdict: convert::verdict(opened.verdict).into(),
                     subscriptions: Some(subscriptions_to(&opened.subscriptions)),
                 }))
@@ -184,6 +185,7 @@ impl SessionApi {
             window: Window::within_limits(request.max_in_flight, request.max_in_flight_bytes),
             resume: request.resume.map(convert::resume_point),
             subscriptions: request.subscriptions.map(subscriptions_from).transpose()?,
+            born: (request.born > 0).then_some(request.born),
             most: self.0.sessions_per_orchestrator,
             liveness: self.0.gateways.liveness(),
         })
@@ -206,6 +208,7 @@ impl SessionApi {
                     .retry(std::time::Duration::from_secs(60))
             }
             OpenRefused::IncarnationExpired => expired(),
+            OpenRefused::Superseded => Fault::new(ErrorReason::Superseded, "a newer connection of this daemon lives"),
             OpenRefused::DuplicateIdentity(displaced) => {
                 self.0.gateways.push_displaced(&displaced);
                 Fault::new(ErrorReason::DuplicateIdentity, "two instances of this daemon keep displacing each other")

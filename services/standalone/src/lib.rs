@@ -19,7 +19,7 @@ use waystation_token::{KeySet, Pepper};
 use waystation_wire::SessionConfig;
 
 pub use banner::banner;
-pub use dev::{BACKEND, DevFile};
+pub use dev::{AdminPages, BACKEND, DevFile};
 use listeners::Bound;
 use secrets::Secrets;
 

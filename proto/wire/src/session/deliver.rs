@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use waystation_domain::{Entry, Lane};
+use waystation_domain::{Entry, Lane, PerLane, Position};
 
 use super::{CallFailed, Command, EARLY, EARLY_FOR, ReadRequest, ReadResult, Session};
 use crate::frame::{EventFrame, ServerFrame};
+
+/// Epochs of which a connection remembers what it sent.
+const EPOCHS: usize = 4;
 
 impl Session {
     /// A pushed entry is sent if it is the next of its lane and fits; else the log is read.
@@ -68,14 +71,33 @@ impl Session {
     }
 
     fn deliver(&mut self, entry: Entry, now: Instant) {
+        let shown_before = self.show(entry.position);
         let lane = &mut self.lanes[entry.position.lane];
-        let again = entry.position.sequence <= lane.mark || entry.attempt > 1;
+        let again = entry.position.sequence <= lane.mark || entry.attempt > 1 || shown_before;
         let redelivered = again || self.epoch != Some(entry.position.epoch);
         lane.sent = lane.sent.max(entry.position.sequence);
         lane.head = lane.head.max(entry.position.sequence);
         self.in_flight.sent(&entry);
         self.clock_after_send(now);
         self.send(ServerFrame::Event(EventFrame { entry, redelivered }));
+    }
+
+    /// Notes what the client gets to see; answers whether it has got it before on this connection. An activation that
+    /// is told once more has the marks of its beginning, and what was sent since is above them.
+    fn show(&mut self, position: Position) -> bool {
+        let known = self.shown.iter().position(|(epoch, _)| *epoch == position.epoch);
+        let index = known.unwrap_or_else(|| {
+            if self.shown.len() == EPOCHS {
+                self.shown.remove(0);
+            }
+            self.shown.reserve_exact(1);
+            self.shown.push((position.epoch, PerLane::default()));
+            self.shown.len() - 1
+        });
+        let shown = &mut self.shown[index].1[position.lane];
+        let before = position.sequence <= *shown;
+        *shown = position.sequence.max(*shown);
+        before
     }
 
     pub(super) fn read_next(&mut self) {

@@ -353,6 +353,22 @@ fn a_session_that_lost_the_role_serves_nothing_more() {
 }
 
 #[test]
+fn what_was_sent_on_this_connection_is_flagged_after_the_same_activation_is_told_again() {
+    let mut world = World::new(Some(activation(1, 0, 0)), 10);
+    world.push_entry(1);
+    assert_eq!(world.events(), [(1, false)]);
+    // The role is doubted and confirmed; its marks are those of its beginning.
+    world.session.handle_compared(Ok(CompareAnswer { heads: heads(1), activation: None }), world.now);
+    world.run();
+    let answer = CompareAnswer { heads: heads(2), activation: Some(activation(1, 0, 2)) };
+    world.session.handle_compared(Ok(answer), world.now);
+    world.run();
+    let read = world.read().unwrap();
+    world.answer_read(read, vec![entry(1), entry(2)], Vec::new(), 2);
+    assert_eq!(world.events(), [(1, true), (2, false)]);
+}
+
+#[test]
 fn an_unknown_session_is_opened_again() {
     let mut world = World::new(Some(activation(1, 0, 1)), 10);
     world.session.handle_read(Err(CallFailed::SessionUnknown), world.now);

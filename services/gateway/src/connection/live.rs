@@ -226,7 +226,7 @@ impl Live {
             (self.parts.upstream.clone(), self.parts.lease.clone(), self.opened.request.clone());
         self.calls.push(Box::pin(async move {
             let opened = upstream.open(lease.incarnation(), request).await;
-            Answer::Reopened(opened.map(|(_, opening)| opening).map_err(OpenFailed::ending))
+            Answer::Reopened(opened.map(|answer| answer.opening).map_err(OpenFailed::ending))
         }));
     }
 

@@ -1,13 +1,14 @@
 //! Calls to a service with several replicas: found by DNS or listed, taken in turn, avoided while they fail.
 //!
 //! The transport's own balancer keeps offering a replica that refuses connections, so that with two replicas of which
-//! one is dead every other call would fail; this one leaves it alone for a moment.
+//! one is dead every other call would fail. This one leaves it alone until its health service answers again: no call
+//! of a user finds out.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -15,16 +16,20 @@ use arc_swap::ArcSwap;
 use http::Uri;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Error};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tower::Service;
-use waystation_runtime::{Clock, Context};
+use waystation_runtime::Context;
 
 use crate::client::{endpoint, run_until_stop};
 use crate::fault::Fault;
 
 /// How often names are resolved: a new replica gets calls after this time at the latest.
 const RESOLVE_EVERY: Duration = Duration::from_secs(3);
-/// A replica that failed is avoided for so long.
-const AVOID: Duration = Duration::from_secs(1);
+/// A replica that failed is asked for its health after so long, again and again.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// How long it may take to answer.
+const PROBE_ANSWER: Duration = Duration::from_secs(1);
 /// A call that its caller gave up after so long makes its replica one to avoid.
 const HANGS: Duration = Duration::from_secs(1);
 
@@ -36,8 +41,7 @@ struct Inner {
     targets: Vec<Target>,
     replicas: ArcSwap<BTreeMap<SocketAddr, Replica>>,
     turn: AtomicUsize,
-    clock: Clock,
-    started: Instant,
+    context: Context,
 }
 
 /// One of the configured addresses.
@@ -50,8 +54,8 @@ struct Target {
 #[derive(Clone)]
 struct Replica {
     channel: Channel,
-    /// Milliseconds after the balancer's start.
-    avoid_until: Arc<AtomicU64>,
+    /// It failed, and its health service has not answered since.
+    failing: Arc<AtomicBool>,
 }
 
 impl Balanced {
@@ -70,8 +74,7 @@ impl Balanced {
             targets,
             replicas: ArcSwap::default(),
             turn: AtomicUsize::new(0),
-            clock: context.clock,
-            started: context.clock.instant(),
+            context: context.clone(),
         }));
         balanced.resolve().await;
         if names {
@@ -106,23 +109,29 @@ impl Balanced {
         self.0.replicas.store(Arc::new(replicas));
     }
 
-    fn millis(&self) -> u64 {
-        let since = self.0.clock.instant().saturating_duration_since(self.0.started);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The next one that has not just failed; if all have, the one that is to be avoided for the shortest time.
+    /// The next one that is not failing; if all are, the next one.
     fn pick(&self) -> Option<Replica> {
         let replicas = self.0.replicas.load();
-        let now = self.millis();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % replicas.len().max(1);
         let in_turn = replicas.values().cycle().skip(turn).take(replicas.len());
-        in_turn.min_by_key(|replica| replica.avoid_until.load(Ordering::Relaxed).max(now)).cloned()
+        in_turn.min_by_key(|replica| replica.failing.load(Ordering::Relaxed)).cloned()
     }
 
+    /// Leaves a replica alone until it says that it serves.
     fn avoid(&self, replica: &Replica) {
-        let until = self.millis() + u64::try_from(AVOID.as_millis()).unwrap_or(0);
-        replica.avoid_until.store(until, Ordering::Relaxed);
+        if replica.failing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (replica, context) = (replica.clone(), self.0.context.clone());
+        context.lifecycle.clone().spawn(async move {
+            while run_until_stop(&context, tokio::time::sleep(PROBE_EVERY)).await.is_some() {
+                let mut health = HealthClient::new(replica.channel.clone());
+                let probe = health.check(HealthCheckRequest::default());
+                if tokio::time::timeout(PROBE_ANSWER, probe).await.is_ok_and(|answer| answer.is_ok()) {
+                    return replica.failing.store(false, Ordering::Release);
+                }
+            }
+        });
     }
 }
 
@@ -133,7 +142,7 @@ impl Replica {
         let origin = endpoint.uri().clone();
         let at = Endpoint::from_shared(uri)
             .map_or_else(|_| endpoint.clone(), |at| crate::client::settings(at).origin(origin));
-        Replica { channel: at.connect_lazy(), avoid_until: Arc::default() }
+        Replica { channel: at.connect_lazy(), failing: Arc::default() }
     }
 }
 
@@ -156,7 +165,7 @@ struct Watched<'a> {
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        if !self.answered && self.balanced.0.clock.instant().saturating_duration_since(self.since) >= HANGS {
+        if !self.answered && self.balanced.0.context.clock.instant().saturating_duration_since(self.since) >= HANGS {
             self.balanced.avoid(self.replica);
         }
     }
@@ -178,7 +187,7 @@ impl Service<http::Request<Body>> for Balanced {
             let Some(replica) = balanced.pick() else {
                 return Err(tonic::Status::from(Fault::unavailable("no replica is known")).into());
             };
-            let since = balanced.0.clock.instant();
+            let since = balanced.0.context.clock.instant();
             let mut channel = replica.channel.clone();
             let mut watched = Watched { balanced: &balanced, replica: &replica, since, answered: false };
             let called: Result<_, Error> = async {

@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// A connection that does not answer a ping for this long is dead: the process behind it may have been stopped.
 const PING_EVERY: Duration = Duration::from_secs(2);
-const PING_ANSWER: Duration = Duration::from_secs(3);
+const PING_ANSWER: Duration = Duration::from_secs(2);
 
 /// A channel to one process at an address such as `http://127.0.0.1:8781`, connected when it is first used.
 ///

@@ -86,7 +86,7 @@ impl Fault {
                 Code::Unauthenticated
             }
             ErrorReason::PermissionDenied => Code::PermissionDenied,
-            ErrorReason::Fenced | ErrorReason::DuplicateIdentity => Code::Aborted,
+            ErrorReason::Fenced | ErrorReason::DuplicateIdentity | ErrorReason::Superseded => Code::Aborted,
             ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
         }
     }

@@ -62,6 +62,7 @@ macro_rules! conformance_suite {
             sessions: [
                 the_first_session_holds_the_mailbox,
                 a_daemon_displaces_itself_and_keeps_the_role,
+                a_connection_opened_again_does_not_displace_a_newer_one,
                 there_are_at_most_five_sessions,
                 sessions_of_a_dead_gateway_do_not_count,
                 the_newest_of_the_rest_follows_a_holder_that_ends,

@@ -201,3 +201,19 @@ pub async fn subscriptions_belong_to_the_daemon(world: World) {
     let gone = world.store.mailboxes.subscribe(subscribe, world.at()).await.unwrap();
     assert_eq!(gone, Err(Refused::SessionUnknown));
 }
+
+pub async fn a_connection_opened_again_does_not_displace_a_newer_one(world: World) {
+    let first = world.open("s1", "d1").await;
+    let second = world.open("s2", "d1").await;
+    assert!(second.born > first.born);
+    let again = |session: &str, born| OpenSession { born: Some(born), ..world.session(session, "d1") };
+    // Its gateway was stopped for a while; meanwhile the daemon has connected elsewhere.
+    assert_eq!(world.try_open(again("s1", first.born)).await, Err(OpenRefused::Superseded));
+    assert_eq!(world.try_open(again("s2", second.born)).await.unwrap().born, second.born, "a repeat");
+    // The store has forgotten the newer one, and the older one was opened again first.
+    world.close("s2").await;
+    world.try_open(again("s1", first.born)).await.unwrap();
+    let back = world.try_open(again("s2", second.born)).await.unwrap();
+    assert_eq!(back.displaced[0].session.as_str(), "s1");
+    assert!(world.open("s3", "d1").await.born > second.born);
+}

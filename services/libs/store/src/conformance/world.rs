@@ -102,6 +102,7 @@ impl World {
             window: Window { entries: 256, bytes: 1 << 20 },
             resume: None,
             subscriptions: None,
+            born: None,
             most: limits::SESSIONS,
             liveness: self.liveness.clone(),
         }

@@ -55,7 +55,7 @@ impl Operation for OpenSession {
         let displaced = match &answer {
             Ok(opened) => &opened.displaced[..],
             Err(OpenRefused::DuplicateIdentity(displaced)) => displaced,
-            Err(OpenRefused::TooManySessions | OpenRefused::IncarnationExpired) => &[],
+            Err(OpenRefused::TooManySessions | OpenRefused::IncarnationExpired | OpenRefused::Superseded) => &[],
         };
         for displaced in displaced {
             state.note_closed(&key, &displaced.session);

@@ -55,6 +55,9 @@ pub struct OpenSession {
     pub resume: Option<ResumePoint>,
     /// Replaces the daemon's subscriptions.
     pub subscriptions: Option<Subscriptions>,
+    /// `None`: a new connection. Else what [`Opened::born`] was when this connection was new: it is opened again, and
+    /// does not displace a newer one of its daemon.
+    pub born: Option<u64>,
     /// Live sessions that the orchestrator may have; usually [`crate::limits::SESSIONS`].
     pub most: usize,
     /// What the router knows of gateways.
@@ -72,6 +75,8 @@ pub struct Opened {
     pub subscriptions: Subscriptions,
     /// Sessions that it displaced.
     pub displaced: Vec<Displaced>,
+    /// Counts new connections of the mailbox.
+    pub born: u64,
 }
 
 /// A session that must be told that it is over.
@@ -103,6 +108,8 @@ pub enum OpenRefused {
     TooManySessions,
     /// The lease of the gateway has ended, or it never had one.
     IncarnationExpired,
+    /// It was to be opened again, but a newer connection of its daemon lives.
+    Superseded,
     /// Two instances of one daemon keep displacing each other; the other one was ended too.
     DuplicateIdentity(Vec<Displaced>),
 }

@@ -21,6 +21,8 @@ struct OpenText {
     activation: Option<ActivationText>,
     subscriptions: Option<String>,
     #[serde(default)]
+    born: u64,
+    #[serde(default)]
     displaced: Vec<DisplacedText>,
 }
 
@@ -73,6 +75,9 @@ fn open_request(open: &OpenSession) -> Result<Json, Unavailable> {
         "mailbox": keys::name_of(&open.mailbox), "session": session, "most": open.most,
         "gone": names(&open.liveness.gone), "draining": names(&open.liveness.draining),
     });
+    if let Some(born) = open.born {
+        request["born"] = json!(born);
+    }
     if let Some(subscriptions) = &open.subscriptions {
         request["subscriptions"] = json!(subscriptions_text(subscriptions)?);
     }
@@ -96,6 +101,7 @@ fn opened(text: OpenText) -> Result<Result<Opened, OpenRefused>, Unavailable> {
     match text.refused.as_deref() {
         None => {}
         Some("expired") => return Ok(Err(OpenRefused::IncarnationExpired)),
+        Some("superseded") => return Ok(Err(OpenRefused::Superseded)),
         Some("full") => return Ok(Err(OpenRefused::TooManySessions)),
         Some("duplicate") => {
             let both = displaced(text.displaced, DisplacedBecause::DuplicateIdentity)?;
@@ -115,6 +121,7 @@ fn opened(text: OpenText) -> Result<Result<Opened, OpenRefused>, Unavailable> {
         verdict,
         subscriptions: subscriptions_of(text.subscriptions.as_deref())?,
         displaced: displaced(text.displaced, DisplacedBecause::Superseded)?,
+        born: text.born,
     }))
 }
 

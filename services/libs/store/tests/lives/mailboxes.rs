@@ -46,6 +46,7 @@ pub enum Step {
         window: u32,
         resume: Option<Spot>,
         subscribe: bool,
+        born: Option<u64>,
     },
     Again {
         which: usize,
@@ -117,8 +118,10 @@ fn message() -> impl Strategy<Value = Message> {
 pub fn step() -> impl Strategy<Value = Step> {
     let which = || 0..6usize;
     let open = (0..2u8, 0..7u8, prop::option::of(0..2u8), 0..3u8, prop::bool::weighted(0.9), 1..8u32)
-        .prop_flat_map(|head| (Just(head), prop::option::weighted(0.3, spot()), any::<bool>()))
-        .prop_map(|((mailbox, daemon, instance, gateway, reads, window), resume, subscribe)| Step::Open {
+        .prop_flat_map(|head| {
+            (Just(head), prop::option::weighted(0.3, spot()), any::<bool>(), prop::option::weighted(0.3, 1..8u64))
+        })
+        .prop_map(|((mailbox, daemon, instance, gateway, reads, window), resume, subscribe, born)| Step::Open {
             mailbox,
             daemon,
             instance,
@@ -127,6 +130,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             window,
             resume,
             subscribe,
+            born,
         });
     let read =
         (which(), any::<bool>(), 0..12usize, 10..400u64, [0..9u64, 0..9u64, 0..9u64, 0..9u64], any::<bool>(), 0..6u64)
@@ -418,7 +422,7 @@ impl Life {
     }
 
     fn open(&self, step: &Step) -> OpenSession {
-        let Step::Open { mailbox, daemon, instance, gateway, reads, window, subscribe, .. } = step else {
+        let Step::Open { mailbox, daemon, instance, gateway, reads, window, subscribe, born, .. } = step else {
             unreachable!()
         };
         OpenSession {
@@ -433,6 +437,7 @@ impl Life {
             window: Window { entries: *window, bytes: 300 },
             resume: None,
             subscriptions: subscribe.then(|| subscriptions("message.*")),
+            born: *born,
             most: 4,
             liveness: self.liveness.clone(),
         }

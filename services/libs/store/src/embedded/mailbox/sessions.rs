@@ -22,6 +22,8 @@ pub(super) struct Sessions {
     holder: Option<SessionId>,
     /// Counts activations.
     fence: u64,
+    /// Counts new connections.
+    born: u64,
     /// At most [`limits::DAEMONS`], usually one.
     daemons: Vec<(DaemonId, Daemon)>,
     ended: Option<Ended>,
@@ -38,6 +40,7 @@ pub(super) struct Session {
     pub(super) reads_mail: bool,
     pub(super) window: Window,
     pub(super) opened: Timestamp,
+    born: u64,
     pub(super) status: Option<ReportedStatus>,
     pub(super) metrics: Option<Bytes>,
     idle: Duration,
@@ -200,9 +203,16 @@ impl Mailbox {
         self.expire(now);
         self.end_sessions_of_the_gone(&open.liveness, now);
         let verdict = self.judge(open.resume.as_ref(), generation);
-        if self.sessions.get(&open.session).is_some() {
-            return Ok(self.opened(&open, verdict, Vec::new(), now));
+        if let Some(known) = self.sessions.get(&open.session) {
+            let born = known.born;
+            return Ok(self.opened(&open, verdict, Vec::new(), born, now));
         }
+        let of_daemon = |other: &&Session| other.daemon == open.daemon;
+        if self.sessions.open.iter().filter(of_daemon).any(|other| open.born.is_some_and(|born| other.born > born)) {
+            return Err(OpenRefused::Superseded);
+        }
+        let born = open.born.unwrap_or(self.sessions.born + 1);
+        self.sessions.born = self.sessions.born.max(born);
         let session = Session {
             session: open.session.clone(),
             daemon: open.daemon.clone(),
@@ -213,6 +223,7 @@ impl Mailbox {
             reads_mail: open.reads_mail,
             window: open.window,
             opened: now,
+            born,
             status: None,
             metrics: None,
             idle: Duration::ZERO,
@@ -232,13 +243,20 @@ impl Mailbox {
         }
         self.sessions.forget_daemons(now);
         self.activate_first(&open, now);
-        Ok(self.opened(&open, verdict, displaced, now))
+        Ok(self.opened(&open, verdict, displaced, born, now))
     }
 
-    fn opened(&self, open: &OpenSession, verdict: ResumeVerdict, displaced: Vec<Displaced>, now: Timestamp) -> Opened {
+    fn opened(
+        &self,
+        open: &OpenSession,
+        verdict: ResumeVerdict,
+        displaced: Vec<Displaced>,
+        born: u64,
+        now: Timestamp,
+    ) -> Opened {
         let active = self.sessions.holder.as_ref() == Some(&open.session);
         let activation = if active { self.activation(now) } else { None };
-        Opened { activation, verdict, subscriptions: self.sessions.subscriptions(&open.daemon), displaced }
+        Opened { activation, verdict, subscriptions: self.sessions.subscriptions(&open.daemon), displaced, born }
     }
 
     /// Takes the place of the daemon's other sessions.

@@ -20,13 +20,13 @@ local LANES = {'c', 'h', 'n', 'l'}
 --   n, b         entries and payload bytes; ne, nw, na, nt: sizes of `e`, `w`, `a`, `t`
 --   ka ke kd ko kp  acknowledged, expired, dead, overflowed, purged
 --   xh, xn, gm   head and length of the exits log, gap mark
---   fe, so       fence; ordinal of the newest session
+--   fe, so, bo   fence; ordinal of the session opened last; number of the newest connection
 --   rn, ro       callers' ids that age, and since when the oldest
 --   qh, qn, qb   dead letters: last number, count, bytes
 local FIELDS = {
   'run', 'e', 'ep', 'hd', 'mk', 'lh', 'rv', 'en',
   'due', 'n', 'b', 'ne', 'nw', 'na', 'nt', 'hc', 'hh', 'hn', 'hl', 'sc', 'sh', 'sn', 'sl',
-  'ka', 'ke', 'kd', 'ko', 'kp', 'xh', 'xn', 'fc', 'fh', 'fn', 'fl', 'gm', 'fe', 'so', 'rn', 'ro', 'qh', 'qn', 'qb',
+  'ka', 'ke', 'kd', 'ko', 'kp', 'xh', 'xn', 'fc', 'fh', 'fn', 'fl', 'gm', 'fe', 'so', 'bo', 'rn', 'ro', 'qh', 'qn', 'qb',
 }
 local TEXTS = 8
 

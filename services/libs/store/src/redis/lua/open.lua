@@ -81,7 +81,20 @@ local function opened()
   return cjson.encode(answer)
 end
 
-if find_session(m, new.id) then return opened() end
+local _, known = find_session(m, new.id)
+if known then
+  answer.born = known.born
+  return opened()
+end
+for _, other in ipairs(m.sessions) do
+  if other.daemon == new.daemon and q.born and other.born > q.born then
+    save(m)
+    return cjson.encode({refused = 'superseded'})
+  end
+end
+new.born = q.born or m.bo + 1
+answer.born = new.born
+put(m, 'bo', math.max(m.bo, new.born))
 
 local old, thrashing = {}, false
 for _, session in ipairs(m.sessions) do

@@ -1,0 +1,269 @@
+//! A deployment of real processes over a real Redis: some routers, some gateways, one auth.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use http::Request;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tonic::Status;
+use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
+use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest, IssueServiceTokenRequest};
+use waystation_standalone::DevFile;
+use waystation_test_redis::{RedisOptions, RedisServer};
+
+use crate::{Backend, PATIENCE, eventually, http};
+
+/// The tenant of the deployment.
+const ORGANIZATION: &str = "acme";
+/// Given to services and backends; each process reads it as an operator would give it.
+const SECRET: &str = "a-secret-of-tests-0123456789abcdef";
+
+/// Who may call routers, as auth's configuration says it.
+const BACKENDS: &str = r#"
+[[services]]
+name = "platform"
+secret_file = "SECRET"
+organization = "acme"
+scopes = ["messages:read", "messages:write", "presence:read"]
+"#;
+
+/// One process of the deployment; it keeps its ports over restarts.
+pub struct ServiceProcess {
+    pub name: &'static str,
+    /// Of its main listener, as `127.0.0.1:8780`.
+    pub address: String,
+    pub admin: String,
+    environment: Vec<(String, String)>,
+    config: Option<PathBuf>,
+    child: Option<Child>,
+}
+
+/// A deployment.
+pub struct Fleet {
+    pub redis: RedisServer,
+    pub auth: ServiceProcess,
+    pub routers: Vec<ServiceProcess>,
+    pub gateways: Vec<ServiceProcess>,
+    api_key: (String, String),
+    service_token: String,
+    _secrets: TempDir,
+}
+
+/// The binary of a service, built once in the profile of this test.
+pub fn service_binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let dir = BUILT.get_or_init(|| {
+        let mut build = std::process::Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked"]);
+        build.args(["-p", "waystation-gateway", "-p", "waystation-router", "-p", "waystation-auth"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(built.success(), "the binaries build");
+        let here = std::env::current_exe().unwrap();
+        here.ancestors().find(|dir| dir.join("waystation-router").is_file()).unwrap().to_owned()
+    });
+    dir.join(format!("waystation-{name}"))
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+impl ServiceProcess {
+    fn new(name: &'static str, main_key: &str, environment: &[(&str, &str)]) -> ServiceProcess {
+        let (address, admin) = (free_address(), free_address());
+        let own = [(main_key, address.as_str()), ("admin", &admin), ("process__log", "text")];
+        let key = |key: &str| format!("WAYSTATION_{}__{}", name.to_uppercase(), key.to_uppercase());
+        let environment = own.iter().chain(environment).map(|(name, value)| (key(name), (*value).to_owned()));
+        let environment = environment.collect();
+        ServiceProcess { name, address, admin, environment, config: None, child: None }
+    }
+
+    /// Starts it; does not wait.
+    pub fn spawn(&mut self) {
+        let mut command = Command::new(service_binary(self.name));
+        command.envs(self.environment.iter().cloned()).env("RUST_LOG", "error");
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        self.child = Some(command.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap());
+    }
+
+    /// Starts it and waits until it wants traffic.
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Waits until it wants traffic.
+    pub async fn ready(&self) {
+        eventually(&format!("{} is ready", self.name), async || (self.page("/readyz").await == 200).then_some(()))
+            .await;
+    }
+
+    /// The status of one of its admin pages; 0 if it does not answer.
+    pub async fn page(&self, path: &str) -> u16 {
+        if tokio::net::TcpStream::connect(&self.admin).await.is_err() {
+            return 0;
+        }
+        let request = Request::get(path).body(String::new()).unwrap();
+        http(&format!("http://{}", self.admin), request).await.status().as_u16()
+    }
+
+    /// kill -9
+    pub async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub async fn terminate(&mut self) -> i32 {
+        self.signal("-TERM");
+        let ended = tokio::time::timeout(PATIENCE, self.child.take().unwrap().wait_with_output()).await;
+        ended.expect("it ends in time").unwrap().status.code().unwrap_or(-1)
+    }
+
+    /// Sends a signal, as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().unwrap().id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").arg(signal).arg(id).status().unwrap().success());
+    }
+}
+
+impl Fleet {
+    /// Two routers, two gateways, one auth, over a Redis that writes each answer to the disk.
+    pub async fn start() -> Fleet {
+        Fleet::start_over(RedisOptions { append_fsync: Some("always"), ..RedisOptions::default() }).await
+    }
+
+    pub async fn start_over(redis: RedisOptions) -> Fleet {
+        let durability = if redis.append_fsync.is_some() { "page_cache" } else { "process" };
+        let redis = RedisServer::start(redis);
+        let url = redis.url();
+        let secrets = tempfile::tempdir().unwrap();
+        let config = secrets.path().join("secret");
+        std::fs::write(&config, SECRET).unwrap();
+        let file = config.to_str().unwrap();
+        let store = [("redis__urls", url.as_str()), ("redis__durability", durability)];
+
+        let of_auth = [
+            ("pepper_file", file),
+            ("gateway_secret_file", file),
+            ("router_secret_file", file),
+            ("bootstrap_token_file", file),
+        ];
+        let mut auth = ServiceProcess::new("auth", "grpc", &[&store[..], &of_auth].concat());
+        let backends = secrets.path().join("auth.toml");
+        std::fs::write(&backends, BACKENDS.replace("SECRET", file)).unwrap();
+        auth.config = Some(backends);
+        let auth_url = format!("http://{}", auth.address);
+        let of_router = [("secret_file", file), ("auth", auth_url.as_str())];
+        let router = || ServiceProcess::new("router", "grpc", &[&store[..], &of_router].concat());
+        let mut routers = vec![router(), router()];
+        let router_urls: Vec<String> = routers.iter().map(|router| format!("http://{}", router.address)).collect();
+        let router_urls = router_urls.join(",");
+        let gateway = || {
+            let grpc = free_address();
+            let settings = [
+                ("secret_file", file),
+                ("auth", &auth_url),
+                ("routers", &router_urls),
+                ("grpc", &grpc),
+                ("limits__drain_spread_seconds", "1"),
+                ("process__stop_grace_seconds", "5"),
+            ];
+            ServiceProcess::new("gateway", "public", &settings)
+        };
+        let mut gateways = vec![gateway(), gateway()];
+        auth.start().await;
+        for service in routers.iter_mut().chain(&mut gateways) {
+            service.spawn();
+        }
+        for service in routers.iter().chain(&gateways) {
+            service.ready().await;
+        }
+        let (api_key, service_token) = bootstrap(&auth_url).await.unwrap();
+        Fleet { redis, auth, routers, gateways, api_key, service_token, _secrets: secrets }
+    }
+
+    /// What a client of one gateway and one router must know.
+    pub fn dev(&self, gateway: usize, router: usize) -> DevFile {
+        let http_url = format!("http://{}", self.gateways[gateway].address);
+        let admin = |service: &ServiceProcess| format!("http://{}", service.admin);
+        DevFile {
+            gateway_url: self.url(gateway),
+            http_url,
+            router: format!("http://{}", self.routers[router].address),
+            auth: format!("http://{}", self.auth.address),
+            gateway: String::new(),
+            admin: waystation_standalone::AdminPages {
+                gateway: admin(&self.gateways[gateway]),
+                router: admin(&self.routers[router]),
+                auth: admin(&self.auth),
+            },
+            organization_id: ORGANIZATION.to_owned(),
+            api_key: self.api_key.0.clone(),
+            api_secret: self.api_key.1.clone(),
+            service_token: self.service_token.clone(),
+            service_secret: String::new(),
+            operator_token: String::new(),
+        }
+    }
+
+    /// Where daemons connect to a gateway.
+    pub fn url(&self, gateway: usize) -> String {
+        format!("ws://{}/daemon/ws", self.gateways[gateway].address)
+    }
+
+    pub fn backend(&self, router: usize) -> Backend {
+        Backend::new(&self.dev(0, router))
+    }
+
+    /// An access token for an orchestrator.
+    pub async fn token(&self, orchestrator: &str) -> String {
+        let login: Value = crate::log_in(&self.dev(0, 0), orchestrator).await;
+        login["accessToken"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes organization and key anew, after the store has forgotten them.
+    pub async fn bootstrap_again(&mut self) {
+        let auth = format!("http://{}", self.auth.address);
+        let made = eventually("auth answers again", async || bootstrap(&auth).await.ok()).await;
+        (self.api_key, self.service_token) = made;
+    }
+
+    /// Every process of Waystation.
+    pub fn services(&mut self) -> impl Iterator<Item = &mut ServiceProcess> {
+        std::iter::once(&mut self.auth).chain(&mut self.routers).chain(&mut self.gateways)
+    }
+}
+
+/// What an operator does first: an organization, a key for its daemons; and the backend's token.
+async fn bootstrap(auth: &str) -> Result<((String, String), String), Status> {
+    let mut client = AuthServiceClient::new(waystation_rpc::channel(auth).unwrap());
+    let mut log_in = async |service: &str| {
+        let request = IssueServiceTokenRequest { service: service.into(), secret: SECRET.into(), ..Default::default() };
+        Ok::<_, Status>(client.issue_service_token(request).await?.into_inner().access_token)
+    };
+    let (operator, backend) = (log_in("operator").await?, log_in("platform").await?);
+    let mut credentials = Backend::at(auth, auth, &operator).credentials;
+    let organization = CreateOrganizationRequest {
+        organization_id: ORGANIZATION.into(),
+        name: "Acme".into(),
+        auto_create_orchestrators: true,
+        ..Default::default()
+    };
+    credentials.create_organization(organization).await?;
+    let key = CreateApiKeyRequest {
+        organization_id: ORGANIZATION.into(),
+        scopes: ["messages:read", "messages:write", "events:read"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    let key = credentials.create_api_key(key).await?.into_inner();
+    Ok(((key.api_key, key.api_secret), backend))
+}
