@@ -3,10 +3,12 @@
 //! **Invariant:** a link never reconnects. One TCP connection ends at one process, so the run id that was read at its
 //! beginning holds for its whole life, and the scripts that carry this run id were loaded into that very process.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, RedisError, Value};
 
 use super::scripts::Script;
 use super::settings::{NodeInfo, Unfit};
@@ -27,19 +29,29 @@ pub(super) struct Link {
     pub(super) info: NodeInfo,
     /// By the number of the script.
     hashes: Vec<String>,
-    broken: AtomicBool,
+    broken: Arc<AtomicBool>,
 }
 
 impl Link {
     pub(super) async fn open(node: &ConnectionInfo, wanted: Durability) -> Result<Link, LinkError> {
+        let broken = Arc::new(AtomicBool::new(false));
+        let noticed = broken.clone();
+        // Told at once, so that the next call opens another link and does not fail on this one.
+        let notice = move |push: PushInfo| -> Result<(), Infallible> {
+            if push.kind == PushKind::Disconnection {
+                noticed.store(true, Ordering::Release);
+            }
+            Ok(())
+        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(limits::REDIS_CONNECT))
-            .set_response_timeout(Some(limits::REDIS_ANSWER));
+            .set_response_timeout(Some(limits::REDIS_ANSWER))
+            .set_push_sender(notice);
         let client = Client::open(node.clone())?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let info = NodeInfo::read(&mut connection).await?;
         info.check(wanted)?;
-        let mut link = Link { connection, info, hashes: Vec::new(), broken: AtomicBool::new(false) };
+        let mut link = Link { connection, info, hashes: Vec::new(), broken };
         link.hashes = link.load_scripts().await?;
         Ok(link)
     }

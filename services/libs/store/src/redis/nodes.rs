@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{
-    ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, ServerErrorKind, Value,
+    ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisError,
+    ServerErrorKind, Value,
 };
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -269,11 +270,13 @@ impl Nodes {
     }
 }
 
-/// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next.
-pub(super) fn connection_info(url: &str) -> Result<ConnectionInfo, RedisError> {
+/// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next. Version 3 of the protocol
+/// tells when the connection ends.
+fn connection_info(url: &str) -> Result<ConnectionInfo, RedisError> {
     let info = url.into_connection_info()?;
-    let settings = info.tcp_settings().clone().set_nodelay(true);
-    Ok(info.set_tcp_settings(settings))
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info.set_tcp_settings(tcp).set_redis_settings(redis))
 }
 
 /// Ranges of slots with the addresses of their masters.
