@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tonic::Code;
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::router::v1::{MessageStatus, RouteMessageRequest, WaitFor};
 use waystation_test_redis::RedisOptions;
+use waystation_tests::fleet::{ServiceProcess, service_binary};
 use waystation_tests::load::{Habits, Load};
-use waystation_tests::{Daemon, Fleet, eventually};
+use waystation_tests::{Backend, Daemon, Fleet, code_and_reason, eventually};
 
 /// Longer than the lease of a gateway.
 const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(20);
@@ -34,7 +38,7 @@ async fn killed_processes_lose_and_reorder_nothing() {
     }
 }
 
-async fn restart(service: &mut waystation_tests::fleet::ServiceProcess) {
+async fn restart(service: &mut ServiceProcess) {
     service.kill().await;
     service.start().await;
 }
@@ -139,4 +143,84 @@ async fn sessions_are_opened_again_after_the_store_forgot_them() {
     assert_eq!(after[0]["data"]["n"], 2);
     assert_eq!(after[0]["sequence"], 1);
     assert_ne!(after[0]["epoch"], before[0]["epoch"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_waits_at_one_router_for_an_ack_that_comes_through_any() {
+    let fleet = Fleet::start().await;
+    let token = fleet.token("orla").await;
+    let mut daemon = Daemon::connect(&fleet.url(1), "orla", "d1", &token).await;
+    // By turns through both routers, and so do the gateway's acks.
+    for number in 0..10_u64 {
+        let backend = fleet.backend(usize::try_from(number % 2).unwrap());
+        let waiting =
+            RouteMessageRequest { wait_for: WaitFor::Acknowledged.into(), ..Backend::message("orla", number) };
+        let (routed, ()) = tokio::join!(backend.try_route(waiting), async {
+            let event = daemon.events(1).await;
+            daemon.ack(&event).await;
+        });
+        assert_eq!(routed.unwrap().status(), MessageStatus::Acknowledged);
+    }
+}
+
+/// A full Redis refuses messages by name and with a delay, takes acks, and takes messages again when it has drained.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_refuses_messages_and_drains() {
+    let settings = vec![("maxmemory", "24mb".to_owned())];
+    let fleet = Fleet::start_over(RedisOptions { append_fsync: Some("everysec"), settings, cluster: false }).await;
+    let backend = fleet.backend(0);
+    let large = || {
+        let data = format!(r#"{{"n":0,"fill":"{}"}}"#, "x".repeat(180_000));
+        RouteMessageRequest { data: data.into(), ..Backend::message("orla", 0) }
+    };
+    let mut accepted = 0;
+    let full = loop {
+        // 8 MiB a mailbox: several are needed.
+        let message = RouteMessageRequest { orchestrator_id: format!("orla-{}", accepted / 30), ..large() };
+        match backend.try_route(message).await {
+            Ok(_) => accepted += 1,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(code_and_reason(&full), (Code::ResourceExhausted, Some(ErrorReason::StoreFull)));
+    assert!(waystation_rpc::retry_after_of(&full).is_some());
+    assert_eq!(fleet.routers[0].page("/readyz").await, 200, "a full store is no reason to send nobody here");
+    let token = fleet.token("orla-0").await;
+    let mut daemon = Daemon::connect(&fleet.url(0), "orla-0", "d1", &token).await;
+    let mut left = accepted.min(30);
+    while left > 0 {
+        let events = daemon.events(1).await;
+        daemon.ack(&events).await;
+        left -= 1;
+    }
+    eventually("it has drained", async || (backend.depth("orla-0").await == 0).then_some(())).await;
+    eventually("messages are taken again", async || backend.try_route(large()).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    let cases = [
+        ("router", "sessions_per_orchestrater = 5", "sessions_per_orchestrater"),
+        ("router", "sessions_per_orchestrator = 0\nsecret = \"0123456789abcdef\"", "sessions_per_orchestrator"),
+        ("router", "", "secret"),
+        ("router", "secret = \"0123456789abcdef\"", "redis"),
+        ("router", "[redis]\npartitions = \"many\"", "partitions"),
+        ("gateway", "grpc = \"0.0.0.0:1\"\nsecret = \"0123456789abcdef\"", "advertised"),
+        ("gateway", "path = \"daemon\"", "path"),
+        ("auth", "[[services]]\nname = \"x\"\nsecret = \"short\"\nscopes = [\"messages:write\"]", "gateway_secret"),
+    ];
+    for (service, text, named) in cases {
+        std::fs::write(&file, text).unwrap();
+        let mut command = tokio::process::Command::new(service_binary(service));
+        let ended = command.arg("--config").arg(&file).env_clear().output().await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(64), "{text}: {said}");
+        assert!(said.contains(named), "{text}: {said}");
+    }
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/router.toml");
+    let mut check = tokio::process::Command::new(service_binary("router"));
+    let checked = check.arg("--config").arg(example).arg("--check").env_clear().output().await.unwrap();
+    assert_eq!(checked.status.code(), Some(0));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use waystation_proto::router::v1::RouteMessageRequest;
+use waystation_test_redis::{RedisOptions, RedisServer};
 use waystation_tests::process::command;
 use waystation_tests::{Backend, Daemon, Process, eventually, log_in};
 
@@ -112,8 +113,19 @@ async fn a_stopped_process_serves_nothing_stale_when_it_continues() {
 #[tokio::test]
 async fn what_cannot_be_configured_ends_with_64() {
     let dir = tempfile::tempdir().unwrap();
-    let bad: [&[&str]; 4] =
-        [&["--bind", "0.0.0.0"], &["--no-such-option"], &["--memory", "--fsync"], &["--daemon-jwt-secret", "short"]];
+    let evicting = RedisServer::start(RedisOptions {
+        settings: vec![("maxmemory", "50mb".into()), ("maxmemory-policy", "allkeys-lru".into())],
+        ..RedisOptions::default()
+    });
+    let bad: [&[&str]; 7] = [
+        &["--bind", "0.0.0.0"],
+        &["--no-such-option"],
+        &["--memory", "--fsync"],
+        &["--daemon-jwt-secret", "short"],
+        &["--redis", "redis://127.0.0.1:1", "--memory"],
+        &["--redis", "nonsense"],
+        &["--redis", &evicting.url()],
+    ];
     for arguments in bad {
         let ended = command(dir.path()).args(arguments).stderr(std::process::Stdio::null()).status().await.unwrap();
         assert_eq!(ended.code(), Some(64), "{arguments:?}");

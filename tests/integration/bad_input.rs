@@ -190,6 +190,7 @@ async fn requests_of_backends_are_refused_by_the_name_of_the_field() {
         ("time_to_live", RouteMessageRequest { time_to_live: Some(negative), ..good() }),
         ("time_to_live", RouteMessageRequest { time_to_live: Some(long), ..good() }),
         ("time_to_live", RouteMessageRequest { time_to_live: Some(prost_types::Duration::default()), ..good() }),
+        ("traceparent", RouteMessageRequest { traceparent: "00-x".into(), ..good() }),
         ("data", RouteMessageRequest { data: "[1]".into(), ..good() }),
         ("data", RouteMessageRequest { data: "{".into(), ..good() }),
         ("data", RouteMessageRequest { data: r#"{"a":1,"a":2}"#.into(), ..good() }),

@@ -191,3 +191,43 @@ async fn a_small_window_is_kept_and_moves_with_the_acks() {
     daemon.ack(&first[..2]).await;
     assert_eq!(numbers(&daemon.events(2).await), [3, 4]);
 }
+
+#[tokio::test]
+async fn the_trace_of_the_caller_reaches_the_daemon_pushed_or_read() {
+    const CALL: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const FIELD: &str = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-00";
+    let cell = Cell::start().await;
+    let backend = cell.backend();
+    let route = async |metadata: &'static str, field: &str| {
+        let traced = RouteMessageRequest { traceparent: field.to_owned(), ..Backend::message("orla", 1) };
+        let mut request = tonic::Request::new(traced);
+        request.metadata_mut().insert("traceparent", metadata.parse().unwrap());
+        backend.router.clone().route_message(request).await.unwrap();
+    };
+    route(CALL, "").await;
+    route(CALL, FIELD).await;
+    route("malformed", "").await;
+    let mut daemon = cell.daemon("orla", "d1").await;
+    let mut seen = daemon.events(3).await;
+    route(CALL, "").await;
+    seen.extend(daemon.events(1).await);
+    let traces: Vec<Option<&str>> = seen.iter().map(|event| event["traceparent"].as_str()).collect();
+    assert_eq!(traces, [Some(CALL), Some(FIELD), None, Some(CALL)]);
+}
+
+#[tokio::test]
+async fn large_messages_move_the_window_too() {
+    let cell = Cell::start().await;
+    let backend = cell.backend();
+    let mut daemon = cell.daemon("orla", "d1").await;
+    let data = format!(r#"{{"fill":"{}"}}"#, "x".repeat(180_000));
+    for _ in 0..20 {
+        let large = RouteMessageRequest { data: data.clone().into(), ..Backend::message("orla", 0) };
+        backend.try_route(large).await.unwrap();
+    }
+    for sequence in 1..=20 {
+        let events = daemon.events(1).await;
+        assert_eq!(events[0]["sequence"], sequence);
+        daemon.ack(&events).await;
+    }
+}

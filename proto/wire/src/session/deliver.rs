@@ -161,7 +161,11 @@ impl Session {
     }
 
     fn take_read(&mut self, request: &ReadRequest, result: ReadResult, now: Instant) {
-        self.blocked = result.entries.is_empty() && !request.window_empty;
+        // Nothing fitted; but acks that came while the read was under way may have made room.
+        let same_room = self.in_flight.room(Lane::Normal) <= request.max_entries
+            && self.in_flight.room_bytes() <= request.max_bytes
+            && !self.in_flight.is_empty();
+        self.blocked = result.entries.is_empty() && !request.window_empty && same_room;
         let told = self.exits.told;
         for gap in result.gaps.into_iter().filter(|gap| gap.position > told) {
             self.in_flight.told_gap(gap.position);

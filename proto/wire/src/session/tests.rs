@@ -353,6 +353,18 @@ fn a_session_that_lost_the_role_serves_nothing_more() {
 }
 
 #[test]
+fn an_ack_during_a_read_that_finds_no_room_makes_the_session_read_again() {
+    let mut world = World::new(Some(activation(1, 0, 3)), 2);
+    let read = world.read().unwrap();
+    world.answer_read(read, vec![entry(1)], Vec::new(), 3);
+    let read = world.read().unwrap();
+    // The entry that waits is too large beside the first one, which is acknowledged before the answer comes.
+    world.ack([1]);
+    world.answer_read(read, Vec::new(), Vec::new(), 3);
+    assert!(world.read().is_some(), "there is room now");
+}
+
+#[test]
 fn what_was_sent_on_this_connection_is_flagged_after_the_same_activation_is_told_again() {
     let mut world = World::new(Some(activation(1, 0, 0)), 10);
     world.push_entry(1);
