@@ -10,19 +10,39 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use waystation_proto::auth::v1::IssueTokenRequest;
+use waystation_test_redis::{RedisOptions, RedisServer};
 use waystation_tests::{Backend, Process, frame};
+
+/// Where a server keeps its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Embedded store with its journal.
+    Journal,
+    /// A Redis, appendfsync everysec.
+    Redis,
+}
 
 pub struct Server {
     pub process: Process,
+    redis: Option<RedisServer>,
 }
 
 impl Server {
-    pub async fn start(dir: &Path) -> Server {
-        Server { process: Process::start(dir).await }
+    pub async fn start(dir: &Path, kept: Kept) -> Server {
+        match kept {
+            Kept::Journal => Server { process: Process::start(dir).await, redis: None },
+            Kept::Redis => {
+                let everysec = RedisOptions { append_fsync: Some("everysec"), ..RedisOptions::default() };
+                let redis = RedisServer::start(everysec);
+                let process = Process::start_with(dir, &["--redis", &redis.url()]).await;
+                Server { process, redis: Some(redis) }
+            }
+        }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.id()
+    /// Every process of the server, its Redis included.
+    pub fn pids(&self) -> Vec<u32> {
+        std::iter::once(self.process.id()).chain(self.redis.as_ref().map(RedisServer::pid)).collect()
     }
 
     pub fn backend(&self) -> Backend {

@@ -1,4 +1,4 @@
-//! `make bench`: the first figures, measured by plain clients against the real binary.
+//! `make bench`: figures measured by plain clients against the real binary, over each store in turn.
 //!
 //! What one unit is: a *message* is routed by a unary RouteMessage (or in a batch of RouteMessages), delivered
 //! over a WebSocket and acknowledged. Latency counts from the moment at which a message should have been sent,
@@ -7,9 +7,10 @@
 
 mod clients;
 mod scenarios;
+mod scripts;
 mod usage;
 
-use clients::Server;
+use clients::{Kept, Server};
 
 const ROUNDS: usize = 3;
 
@@ -21,15 +22,17 @@ fn spread(mut values: Vec<f64>) -> String {
 }
 
 async fn rounds<const N: usize>(names: [&str; N], mut scenario: impl AsyncFnMut(Server) -> [f64; N]) {
-    let mut columns: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    let mut columns: [[Vec<f64>; 2]; N] = std::array::from_fn(|_| Default::default());
     for _ in 0..ROUNDS {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path()).await;
-        let found = scenario(server).await;
-        columns.iter_mut().zip(found).for_each(|(column, value)| column.push(value));
+        for (store, kept) in [Kept::Journal, Kept::Redis].into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let server = Server::start(dir.path(), kept).await;
+            let found = scenario(server).await;
+            columns.iter_mut().zip(found).for_each(|(column, value)| column[store].push(value));
+        }
     }
-    for (name, column) in names.iter().zip(columns) {
-        println!("| {name} | {} |", spread(column));
+    for (name, [journal, redis]) in names.iter().zip(columns) {
+        println!("| {name} | {} | {} |", spread(journal), spread(redis));
     }
 }
 
@@ -39,7 +42,10 @@ async fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|word| name.contains(word.as_str()));
     eprintln!("server and client share this machine's cores; {ROUNDS} rounds");
-    println!("| figure | median (lowest … highest) |\n|---|---|");
+    if wanted("scripts") {
+        scripts::table().await;
+    }
+    println!("| figure: median (lowest … highest) | embedded, journal | Redis, everysec |\n|---|---|---|");
     if wanted("idle") {
         let names = ["idle memory per connection of 10,000, KiB", "connections opened per second"];
         rounds(names, scenarios::idle).await;

@@ -37,7 +37,7 @@ pub async fn idle(server: Server) -> [f64; 2] {
     let server = &server;
     let names = names(IDLE);
     let tokens = server.tokens(&names).await;
-    let before = resident_kib(server.pid());
+    let before = resident_kib(&server.pids());
     let begun = Instant::now();
     let mut open = Vec::new();
     for chunk in names.iter().zip(&tokens).collect::<Vec<_>>().chunks(64) {
@@ -47,7 +47,7 @@ pub async fn idle(server: Server) -> [f64; 2] {
     let seconds = begun.elapsed().as_secs_f64();
     // What the openings needed only for a moment is given back.
     sleep(Duration::from_secs(3)).await;
-    let after = resident_kib(server.pid());
+    let after = resident_kib(&server.pids());
     let kib = (after - before) / IDLE as f64;
     drop(open);
     [kib, IDLE as f64 / seconds]
@@ -100,7 +100,7 @@ pub async fn saturated(server: Server, streams: bool) -> [f64; 2] {
     let names = names(PAIRS);
     let tokens = server.tokens(&names).await;
     let mut tasks = JoinSet::new();
-    let (begun, cpu) = (Instant::now(), cpu_seconds(server.pid()));
+    let (begun, cpu) = (Instant::now(), cpu_seconds(&server.pids()));
     // A stream has more in flight than a mailbox holds unless its receiver keeps up: fewer messages each.
     let each = if streams { 960 } else { SATURATED_EACH };
     for (name, token) in names.iter().zip(&tokens) {
@@ -121,7 +121,7 @@ pub async fn saturated(server: Server, streams: bool) -> [f64; 2] {
     }
     let total = (PAIRS as u64 * each) as f64;
     let seconds = begun.elapsed().as_secs_f64();
-    [total / seconds, total / (cpu_seconds(server.pid()) - cpu)]
+    [total / seconds, total / (cpu_seconds(&server.pids()) - cpu)]
 }
 
 /// Gives the senders their turns, one after the other, from a thread: timers of the runtime are too coarse.

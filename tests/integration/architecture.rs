@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Libraries that only these crates may name.
 const KEPT_TO: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["waystation-token"]),
-    ("redis", &["waystation-store", "waystation-test-redis"]),
+    ("redis", &["waystation-store", "waystation-test-redis", "waystation-tests"]),
     ("tokio-tungstenite", &["waystation-gateway", "waystation-tests"]),
 ];
 

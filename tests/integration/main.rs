@@ -7,6 +7,7 @@ mod bad_input;
 mod configuration;
 mod delivery;
 mod drain;
+mod economy;
 mod gaps;
 mod limits;
 mod protocol_page;

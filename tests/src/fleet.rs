@@ -88,7 +88,9 @@ impl ServiceProcess {
     /// Starts it; does not wait.
     pub fn spawn(&mut self) {
         let mut command = Command::new(service_binary(self.name));
-        command.envs(self.environment.iter().cloned()).env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()));
+        command
+            .envs(self.environment.iter().cloned())
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()));
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }

@@ -13,6 +13,12 @@ pub(crate) struct Metrics {
     mailboxes: Gauge,
     resident: Gauge,
     conservation: Gauge,
+    store_calls: Family<CallLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,7 +47,15 @@ impl Metrics {
         add("waystation_mailboxes", "Mailboxes that were ever used", &metrics.mailboxes);
         add("waystation_messages_resident", "Messages that wait or are in flight", &metrics.resident);
         add("waystation_conservation_delta", "Messages unaccounted for: 0, always", &metrics.conservation);
+        let help = "Calls to the store since the start, by operation";
+        registry.register("waystation_store_calls", help, metrics.store_calls.clone());
         metrics
+    }
+
+    pub(crate) fn store_calls(&self, calls: Vec<(&'static str, u64)>) {
+        for (operation, count) in calls {
+            self.store_calls.get_or_create(&CallLabels { operation }).set(count.cast_signed());
+        }
     }
 
     pub(crate) fn routed(&self, outcome: Outcome) {

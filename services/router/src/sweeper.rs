@@ -81,6 +81,7 @@ impl Sweeper {
             tracing::warn!("the store was replaced: gateways compare what they know with it");
             gateways.note_loss();
         }
+        metrics.store_calls(store.mailboxes.calls());
         metrics.totals(store.mailboxes.totals().await.map_err(Fault::unavailable)?);
         Ok(())
     }

@@ -79,6 +79,11 @@ impl RedisServer {
         self.pid = pid.trim().parse().unwrap();
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

@@ -98,6 +98,9 @@ impl MailboxStore for Embedded {
     fn life(&self) -> u64 {
         0
     }
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     // One lock, one journal: whatever comes at once waits for each other anyway.
     fn partitions(&self) -> usize {
         1

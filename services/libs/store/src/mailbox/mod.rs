@@ -53,6 +53,9 @@ pub trait MailboxStore: Send + Sync {
     /// lost, and whoever remembers something of it must look again.
     fn life(&self) -> u64;
 
+    /// Calls to another process so far, by operation; empty if there is none.
+    fn calls(&self) -> Vec<(&'static str, u64)>;
+
     /// How many appends may usefully be under way at once: those of one lane of traffic wait for each other.
     fn partitions(&self) -> usize;
 

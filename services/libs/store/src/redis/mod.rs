@@ -199,6 +199,9 @@ impl MailboxStore for Redis {
     fn life(&self) -> u64 {
         self.nodes.life()
     }
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.nodes.calls()
+    }
     fn partitions(&self) -> usize {
         self.places.partitions
     }

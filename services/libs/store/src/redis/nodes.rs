@@ -105,6 +105,8 @@ pub(super) struct Nodes {
     durability: Durability,
     places: Places,
     lives: Arc<AtomicU64>,
+    /// By the number of the script.
+    calls: [AtomicU64; Script::ALL.len()],
     map: ArcSwap<Map>,
     /// Held while the map is read anew.
     mapping: Mutex<Option<Instant>>,
@@ -120,7 +122,14 @@ impl Nodes {
         let by_address = by_address.chain([(first.addr().to_string(), node.clone())]).collect();
         let by_place = vec![node; places.count()];
         let map = ArcSwap::from_pointee(Map { by_address, by_place });
-        Ok(Nodes { seeds, durability: config.durability, places, lives, map, mapping: Mutex::new(None) })
+        let calls = std::array::from_fn(|_| AtomicU64::new(0));
+        Ok(Nodes { seeds, durability: config.durability, places, lives, calls, map, mapping: Mutex::new(None) })
+    }
+
+    /// Calls so far by operation.
+    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
+        let counted = Script::ALL.into_iter().zip(&self.calls);
+        counted.map(|(script, calls)| (script.name(), calls.load(Ordering::Relaxed))).collect()
     }
 
     /// How many processes have been met so far.
@@ -154,6 +163,7 @@ impl Nodes {
                     return Err(error);
                 }
             };
+            self.calls[script as usize].fetch_add(1, Ordering::Relaxed);
             let error = match link.run(script, keys, args, asking).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,

@@ -84,6 +84,38 @@ impl Script {
         ]
     };
 
+    /// As metrics name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Script::Append => "append",
+            Script::Open => "open",
+            Script::Close => "close",
+            Script::Read => "read",
+            Script::Settle => "settle",
+            Script::Compare => "compare",
+            Script::Subscribe => "subscribe",
+            Script::Sweep => "sweep",
+            Script::Purge => "purge",
+            Script::View => "view",
+            Script::Message => "message",
+            Script::Totals => "totals",
+            Script::Locate => "locate",
+            Script::Meta => "meta",
+            Script::Renew => "renew",
+            Script::GatewayTable => "gateway_table",
+            Script::ForgetGateway => "forget_gateway",
+            Script::CreateRecord => "create_record",
+            Script::GetRecord => "get_record",
+            Script::CreateLogin => "create_login",
+            Script::GetLogin => "get_login",
+            Script::Rotate => "rotate",
+            Script::Revoke => "revoke",
+            Script::Revocations => "revocations",
+            Script::SigningKey => "signing_key",
+            Script::SweepCredentials => "sweep_credentials",
+        }
+    }
+
     fn parts(self) -> (Kind, &'static [&'static str]) {
         use Kind::{Drains, Grows, Reads};
         match self {
