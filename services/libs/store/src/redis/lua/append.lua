@@ -13,6 +13,7 @@ local function make_room(m, lane, size, most, bytes, replace)
   local function fits() return count < most and used + size <= bytes end
   if fits() then return true end
   if not replace then return false end
+  whole(m)
   local victims = {}
   local chosen = 0
   for i = #LANES, ORDER[lane], -1 do
@@ -40,6 +41,7 @@ local function step(m, live, options, meta, data, id, digest)
     if known then
       local of, sequence, content = string.match(known, '^(%l) (%d+) (%x+)$')
       if content ~= digest then return 'R' end
+      whole(m)
       local epoch = owner(m, of, tonumber(sequence))
       return 'D' .. of .. ' ' .. sequence .. ' ' .. epoch .. ' ' .. state(m, epoch, of, tonumber(sequence))
     end
@@ -53,6 +55,7 @@ local function step(m, live, options, meta, data, id, digest)
   if not make_room(m, lane, #data, entries, bytes, replace) then return 'F' end
 
   local head, sent = 'h' .. lane, 's' .. lane
+  if not m[head] then fetch(m, {head, sent}, 0) end
   local sequence, expires = m[head] + 1, NOW + ttl
   local about = NOW .. ' ' .. expires .. ' ' .. kind .. ' ' .. meta
   if id then
@@ -74,11 +77,17 @@ local function step(m, live, options, meta, data, id, digest)
   return (push and 'P' or 'B') .. lane .. sequence
 end
 
+-- With the first lane; a batch for several lanes fetches the others when it comes to them.
+local PATH = {'run', 'e', 'hd', 'due', 'n', 'b', 'ne', 'rn', 'ro'}
+local PATH_TEXTS = 3
+
 local at, answers = 4, {}
 while at < #ARGV do
   local k, count = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
-  local m = load(k)
+  local first = string.match(ARGV[at], '%l')
+  PATH[10], PATH[11] = 'h' .. first, 's' .. first
+  local m = load(k, PATH, PATH_TEXTS)
   ensure_epoch(m, FRESH, ALIVE)
   local live = holder(m)
   if live and string.find(GONE, ' ' .. live.incarnation .. ' ', 1, true) then live = nil end

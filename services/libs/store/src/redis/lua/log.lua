@@ -133,6 +133,7 @@ end
 -- others expire in the order of their lane.
 local function expire(m)
   if m.due == 0 or m.due > NOW then return end
+  whole(m)
   local places = {}
   if m.ne > 0 then places = call('ZRANGEBYSCORE', m.base .. 'e', '-inf', NOW) end
   for _, lane in ipairs(LANES) do
@@ -159,6 +160,7 @@ end
 
 -- Rule 8: keeps a dead letter; the oldest make room.
 local function bury(m, lane, entry, reason)
+  whole(m)
   local attempts = attempt(m, lane .. entry.s)
   local id = entry.i or (owner(m, lane, entry.s) .. '.' .. lane .. '.' .. entry.s)
   remove(m, lane, {entry}, 'dead')
@@ -182,6 +184,7 @@ local USED_UP = 'attempts used up'
 
 -- What became of a position: q queued, d and the attempt, a acknowledged, x and the reason, u unknown (rule 16).
 local function state(m, epoch, lane, sequence)
+  whole(m)
   if owner(m, lane, sequence) ~= epoch then return 'u' end
   if #call('XRANGE', m.base .. 'l' .. lane, sequence, sequence) > 0 then
     return in_flight(m, lane, sequence) and 'd' .. attempt(m, lane .. sequence) or 'q'

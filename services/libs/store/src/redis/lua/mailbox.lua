@@ -30,15 +30,31 @@ local FIELDS = {
 }
 local TEXTS = 8
 
--- A mailbox by its name `organization/orchestrator`. One that nobody has used has no epoch.
-local function load(k)
-  local base = KEYS[1] .. ':' .. k .. ':'
-  local m = {k = k, base = base, changed = {}}
-  local values = call('HMGET', base .. 'h', unpack(FIELDS))
-  for i = 1, TEXTS do m[FIELDS[i]] = values[i] or '' end
-  for i = TEXTS + 1, #FIELDS do m[FIELDS[i]] = tonumber(values[i] or 0) end
-  m.due_was = m.due
+-- Fetches fields that are not there yet; the first of them are texts.
+local function fetch(m, fields, texts)
+  local values = call('HMGET', m.base .. 'h', unpack(fields))
+  for i = 1, #fields do
+    local field = fields[i]
+    if m[field] == nil then m[field] = i > texts and tonumber(values[i] or 0) or values[i] or '' end
+  end
+  if m.due_was == nil then m.due_was = m.due end
+end
+
+-- A mailbox by its name `organization/orchestrator`. One that nobody has used has no epoch. On the path of messages
+-- only some fields are fetched: each costs half a microsecond.
+local function load(k, fields, texts)
+  local m = {k = k, base = KEYS[1] .. ':' .. k .. ':', changed = {}}
+  fetch(m, fields or FIELDS, texts or TEXTS)
+  m.is_whole = fields == nil
   return m
+end
+
+-- Before anything that is not on the path of messages.
+local function whole(m)
+  if not m.is_whole then
+    fetch(m, FIELDS, TEXTS)
+    m.is_whole = true
+  end
 end
 
 local function put(m, field, value)
@@ -78,6 +94,7 @@ end
 -- Rule 11: an epoch begins if the store is not the one that was seen last.
 local function ensure_epoch(m, fresh, now_alive)
   if m.run == now_alive then return end
+  whole(m)
   if m.e == '' then call('SADD', 'all:' .. TAG, m.k) end
   local all = epochs(m)
   table.insert(all, {e = fresh, c = m.hc + 1, h = m.hh + 1, n = m.hn + 1, l = m.hl + 1})

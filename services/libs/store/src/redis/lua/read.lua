@@ -5,7 +5,8 @@ local k, session, fence, read_id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local exits_position = tonumber(ARGV[9])
 local most, critical, bytes, alone = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
 
-local m = load(k)
+local PATH = {'hd', 'ep', 'due', 'nw', 'na', 'nt', 'xh', 'xn', 'gm', 'hc', 'hh', 'hn', 'hl', 'sc', 'sh', 'sn', 'sl'}
+local m = load(k, PATH, 2)
 local held = holder(m)
 if not (held and held.session == session and held.fence == fence) then
   return call('HEXISTS', m.base .. 's', session) == 1 and 'n' or 'u'

@@ -35,6 +35,7 @@ end
 
 -- Charges an attempt; the entry is sent again after the delay, or buried if it was the last.
 local function end_attempt(m, item)
+  whole(m)
   local epoch, lane, sequence, number, delay = string.match(item, '^n(%x+) (%l) (%d+) (%d+) (%d+)$')
   sequence, number = tonumber(sequence), tonumber(number)
   local entry, place = sent_entry(m, epoch, lane, sequence), lane .. sequence
@@ -74,13 +75,19 @@ local function settle(m, session, fence, gap_mark, items)
   return false
 end
 
+local PATH = {
+  'hd', 'ep', 'n', 'b', 'ka', 'ne', 'nw', 'na', 'nt', 'rn', 'ro', 'xh', 'gm',
+  'hc', 'hh', 'hn', 'hl', 'sc', 'sh', 'sn', 'sl',
+}
+local PATH_TEXTS = 2
+
 local at, answers = 1, {}
 while at < #ARGV do
   local k, session, fence, gap_mark = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local items = {}
   for i = 1, tonumber(ARGV[at + 4]) do items[i] = ARGV[at + 4 + i] end
   at = at + 5 + #items
-  local m = load(k)
+  local m = load(k, PATH, PATH_TEXTS)
   local before = m.ka
   local done, fenced = pcall(settle, m, session, fence, gap_mark, items)
   save(m)
