@@ -13,12 +13,18 @@ demo: ## two daemons, an offline backlog, a broken line; ends by itself
 	@$(CARGO) run --release --locked --quiet -p waystation-tests --bin waystation-demo
 
 .PHONY: test
-test: ## every test
+test: ## every test; gets itself a Redis
 	$(CARGO) test --locked --workspace
+	WAYSTATION_TEST_STORE=redis $(CARGO) test --locked -p waystation-tests --test integration
 
 .PHONY: e2e
-e2e: ## only the tests of the real binary
+e2e: ## only the tests of the real processes
 	$(CARGO) test --locked -p waystation-tests --test e2e
+
+RUNS ?= 20
+.PHONY: kill-tests
+kill-tests: ## processes killed under load, RUNS=20 times
+	WAYSTATION_RUNS=$(RUNS) $(CARGO) test --locked -p waystation-tests --test e2e killed_processes -- --nocapture
 
 .PHONY: check
 check: ## format, lints, documentation, dependencies

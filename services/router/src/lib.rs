@@ -4,6 +4,7 @@
 
 mod announcer;
 mod appender;
+mod bells;
 mod directory;
 mod gateways;
 mod metrics;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
 use waystation_rpc::{Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
@@ -60,7 +60,7 @@ struct Parts {
     metrics: metrics::Metrics,
     sessions_per_orchestrator: usize,
     /// Rung when messages have been acknowledged, for those who wait for that.
-    acknowledged: Arc<Notify>,
+    acknowledged: Arc<bells::Bells>,
     context: Context,
 }
 
@@ -86,7 +86,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let appender = appender::Appender::start(store.mailboxes.clone(), &gateways, &announcer, context);
     let parts = Parts {
         directory: directory::Directory::new(store.credentials.clone()),
-        acknowledged: Arc::new(Notify::new()),
+        acknowledged: Arc::default(),
         context: context.clone(),
         store,
         gateways,

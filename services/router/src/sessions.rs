@@ -113,12 +113,15 @@ impl SessionService for SessionApi {
         if settlements.len() > MOST {
             return Err(Fault::field("settlements", format!("must have at most {MOST} elements")).into());
         }
-        let settlements = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
+        let settlements: Vec<_> = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
+        let mailboxes: Vec<_> = settlements.iter().map(|settlement| settlement.mailbox.clone()).collect();
         let settled = self.0.store.mailboxes.settle(Settle { settlements }, None).await.map_err(Fault::unavailable)?;
         let acknowledged: u64 = settled.iter().map(|one| one.acknowledged).sum();
         if acknowledged > 0 {
             self.0.metrics.acknowledged.inc_by(acknowledged);
-            self.0.acknowledged.notify_waiters();
+        }
+        for (mailbox, _) in mailboxes.iter().zip(&settled).filter(|(_, settled)| settled.acknowledged > 0) {
+            self.0.acknowledged.of(mailbox).notify_waiters();
         }
         let results = settled.iter().map(|one| Settled {
             acknowledged: one.acknowledged,

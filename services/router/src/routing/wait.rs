@@ -51,7 +51,7 @@ pub(super) async fn acknowledged(
     let ends = parts.context.clock.instant() + patience;
     let mut look = FIRST_LOOK;
     while matches!(state, MessageState::Queued | MessageState::Dispatched { .. }) {
-        let rung = parts.acknowledged.notified();
+        let rung = parts.acknowledged.of(key).notified();
         tokio::pin!(rung);
         // Enabled before the look, so that an ack between the two is not missed.
         rung.as_mut().enable();

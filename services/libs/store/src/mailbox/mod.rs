@@ -1,6 +1,7 @@
 //! Mailboxes and the sessions that serve them.
 
 mod append;
+mod digest;
 mod read;
 mod session;
 mod settle;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use waystation_domain::{OrchestratorId, OrganizationId, SessionId, Timestamp};
 
 pub use append::{Append, AppendMessage, AppendRefused, Appended, IfOffline, MailboxLimits, Overflow, Route};
+pub(crate) use digest::ContentDigest;
 pub use read::{ReadAnswer, ReadMailbox, Refused};
 pub use session::{
     ActivationNotice, CloseSession, Compare, Compared, ComparedSession, Displaced, DisplacedBecause, HolderRef,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::try_join_all;
 use redis::Value;
-use sha2::{Digest as _, Sha256};
 use waystation_domain::{Epoch, IncarnationId, Lane, Position};
 
 use super::nodes::CallError;
@@ -97,25 +96,12 @@ fn push_message(args: &mut Args, message: &AppendMessage) {
     args.push(format!("{} {channel} {trace}", message.event_type));
     args.push(message.data.clone());
     if let Some(id) = &message.id {
-        args.text(id.as_str()).push(digest(message));
+        args.text(id.as_str()).number(ContentDigest::of(message));
     }
 }
 
 /// Stands where there is nothing; no id can be it.
 pub(super) const NONE: &str = "*";
-
-/// The first half of SHA-256 over what makes two messages the same.
-fn digest(message: &AppendMessage) -> String {
-    let channel = message.channel.as_ref().map_or("", |channel| channel.as_str());
-    let mut hash = Sha256::new();
-    // Neither name can hold a NUL.
-    for part in [message.event_type.as_str(), channel] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(&message.data);
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// What became of each message, with its place in the batch.
 fn outcomes(answer: Value, groups: &Groups) -> Result<Vec<(usize, Outcome)>, Unavailable> {

@@ -128,7 +128,7 @@ impl Nodes {
 
     /// Calls so far by operation.
     pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
-        let counted = Script::ALL.into_iter().zip(&self.calls);
+        let counted = Script::ALL.iter().zip(&self.calls);
         counted.map(|(script, calls)| (script.name(), calls.load(Ordering::Relaxed))).collect()
     }
 

@@ -2,37 +2,6 @@
 
 use crate::limits;
 
-/// An operation that a node carries out in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Script {
-    Append,
-    Open,
-    Close,
-    Read,
-    Settle,
-    Compare,
-    Subscribe,
-    Sweep,
-    Purge,
-    View,
-    Message,
-    Totals,
-    Locate,
-    Meta,
-    Renew,
-    GatewayTable,
-    ForgetGateway,
-    CreateRecord,
-    GetRecord,
-    CreateLogin,
-    GetLogin,
-    Rotate,
-    Revoke,
-    Revocations,
-    SigningKey,
-    SweepCredentials,
-}
-
 /// What a full store may still do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -51,103 +20,66 @@ const SESSIONS: &str = include_str!("lua/sessions.lua");
 const GATEWAYS: &str = include_str!("lua/gateways.lua");
 const CREDENTIALS: &str = include_str!("lua/credentials.lua");
 
-impl Script {
-    pub(super) const ALL: [Script; 26] = {
-        use Script::*;
-        [
-            Append,
-            Open,
-            Close,
-            Read,
-            Settle,
-            Compare,
-            Subscribe,
-            Sweep,
-            Purge,
-            View,
-            Message,
-            Totals,
-            Locate,
-            Meta,
-            Renew,
-            GatewayTable,
-            ForgetGateway,
-            CreateRecord,
-            GetRecord,
-            CreateLogin,
-            GetLogin,
-            Rotate,
-            Revoke,
-            Revocations,
-            SigningKey,
-            SweepCredentials,
-        ]
+/// The scripts: name, file and name in metrics, kind, and what the file builds on.
+macro_rules! scripts {
+    ($($script:ident, $name:literal, $kind:ident, [$($part:ident),*];)*) => {
+        /// An operation that a node carries out in one step.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Script {
+            $($script,)*
+        }
+
+        impl Script {
+            pub(super) const ALL: &[Script] = &[$(Script::$script,)*];
+
+            /// As metrics name it.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Script::$script => $name,)*
+                }
+            }
+
+            fn parts(self) -> (Kind, &'static [&'static str]) {
+                match self {
+                    $(Script::$script => {
+                        (Kind::$kind, &[$($part,)* include_str!(concat!("lua/", $name, ".lua"))])
+                    })*
+                }
+            }
+        }
     };
+}
 
-    /// As metrics name it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Script::Append => "append",
-            Script::Open => "open",
-            Script::Close => "close",
-            Script::Read => "read",
-            Script::Settle => "settle",
-            Script::Compare => "compare",
-            Script::Subscribe => "subscribe",
-            Script::Sweep => "sweep",
-            Script::Purge => "purge",
-            Script::View => "view",
-            Script::Message => "message",
-            Script::Totals => "totals",
-            Script::Locate => "locate",
-            Script::Meta => "meta",
-            Script::Renew => "renew",
-            Script::GatewayTable => "gateway_table",
-            Script::ForgetGateway => "forget_gateway",
-            Script::CreateRecord => "create_record",
-            Script::GetRecord => "get_record",
-            Script::CreateLogin => "create_login",
-            Script::GetLogin => "get_login",
-            Script::Rotate => "rotate",
-            Script::Revoke => "revoke",
-            Script::Revocations => "revocations",
-            Script::SigningKey => "signing_key",
-            Script::SweepCredentials => "sweep_credentials",
-        }
-    }
+scripts! {
+    Append, "append", Grows, [MAILBOX, LOG];
+    Open, "open", Drains, [MAILBOX, LOG, SESSIONS];
+    Close, "close", Drains, [MAILBOX, LOG, SESSIONS];
+    Read, "read", Drains, [MAILBOX, LOG];
+    Settle, "settle", Drains, [MAILBOX, LOG];
+    Compare, "compare", Drains, [MAILBOX, LOG, SESSIONS];
+    Subscribe, "subscribe", Drains, [MAILBOX, LOG, SESSIONS];
+    Sweep, "sweep", Drains, [MAILBOX, LOG, SESSIONS];
+    Purge, "purge", Drains, [MAILBOX, LOG];
+    View, "view", Reads, [MAILBOX, LOG, SESSIONS];
+    Message, "message", Reads, [MAILBOX, LOG];
+    Totals, "totals", Reads, [MAILBOX];
+    Locate, "locate", Reads, [MAILBOX];
+    Meta, "meta", Drains, [];
+    Renew, "renew", Drains, [GATEWAYS];
+    GatewayTable, "gateway_table", Reads, [GATEWAYS];
+    ForgetGateway, "forget_gateway", Drains, [GATEWAYS];
+    CreateRecord, "create_record", Grows, [CREDENTIALS];
+    GetRecord, "get_record", Reads, [CREDENTIALS];
+    CreateLogin, "create_login", Drains, [CREDENTIALS];
+    GetLogin, "get_login", Reads, [CREDENTIALS];
+    Rotate, "rotate", Drains, [CREDENTIALS];
+    Revoke, "revoke", Drains, [CREDENTIALS];
+    Revocations, "revocations", Reads, [CREDENTIALS];
+    SigningKey, "signing_key", Drains, [CREDENTIALS];
+    SweepCredentials, "sweep_credentials", Drains, [CREDENTIALS];
+}
 
-    fn parts(self) -> (Kind, &'static [&'static str]) {
-        use Kind::{Drains, Grows, Reads};
-        match self {
-            Script::Append => (Grows, &[MAILBOX, LOG, include_str!("lua/append.lua")]),
-            Script::Open => (Drains, &[MAILBOX, LOG, SESSIONS, include_str!("lua/open.lua")]),
-            Script::Close => (Drains, &[MAILBOX, LOG, SESSIONS, include_str!("lua/close.lua")]),
-            Script::Read => (Drains, &[MAILBOX, LOG, include_str!("lua/read.lua")]),
-            Script::Settle => (Drains, &[MAILBOX, LOG, include_str!("lua/settle.lua")]),
-            Script::Compare => (Drains, &[MAILBOX, LOG, SESSIONS, include_str!("lua/compare.lua")]),
-            Script::Subscribe => (Drains, &[MAILBOX, LOG, SESSIONS, include_str!("lua/subscribe.lua")]),
-            Script::Sweep => (Drains, &[MAILBOX, LOG, SESSIONS, include_str!("lua/sweep.lua")]),
-            Script::Purge => (Drains, &[MAILBOX, LOG, include_str!("lua/purge.lua")]),
-            Script::View => (Reads, &[MAILBOX, LOG, SESSIONS, include_str!("lua/view.lua")]),
-            Script::Message => (Reads, &[MAILBOX, LOG, include_str!("lua/message.lua")]),
-            Script::Totals => (Reads, &[MAILBOX, include_str!("lua/totals.lua")]),
-            Script::Locate => (Reads, &[MAILBOX, include_str!("lua/locate.lua")]),
-            Script::Meta => (Drains, &[include_str!("lua/meta.lua")]),
-            Script::Renew => (Drains, &[GATEWAYS, include_str!("lua/renew.lua")]),
-            Script::GatewayTable => (Reads, &[GATEWAYS, include_str!("lua/gateway_table.lua")]),
-            Script::ForgetGateway => (Drains, &[GATEWAYS, include_str!("lua/forget_gateway.lua")]),
-            Script::CreateRecord => (Grows, &[CREDENTIALS, include_str!("lua/create_record.lua")]),
-            Script::GetRecord => (Reads, &[CREDENTIALS, include_str!("lua/get_record.lua")]),
-            Script::CreateLogin => (Drains, &[CREDENTIALS, include_str!("lua/create_login.lua")]),
-            Script::GetLogin => (Reads, &[CREDENTIALS, include_str!("lua/get_login.lua")]),
-            Script::Rotate => (Drains, &[CREDENTIALS, include_str!("lua/rotate.lua")]),
-            Script::Revoke => (Drains, &[CREDENTIALS, include_str!("lua/revoke.lua")]),
-            Script::Revocations => (Reads, &[CREDENTIALS, include_str!("lua/revocations.lua")]),
-            Script::SigningKey => (Drains, &[CREDENTIALS, include_str!("lua/signing_key.lua")]),
-            Script::SweepCredentials => (Drains, &[CREDENTIALS, include_str!("lua/sweep_credentials.lua")]),
-        }
-    }
-
+impl Script {
     /// The text for the node of a run id. Another node does not know it and answers NOSCRIPT: whoever speaks to
     /// a node that was restarted or replaced must look first, and cannot write by accident.
     pub(super) fn text(self, run_id: &str) -> String {
@@ -202,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_number_of_a_script_is_known() {
-        for script in Script::ALL {
+        for script in Script::ALL.iter().copied() {
             let text = script.text("0123");
             assert!(!text.contains('@'), "{script:?}");
             assert!(text.contains("local RUN = '0123'"));

@@ -2,12 +2,12 @@
 
 use waystation_domain::{Epoch, Lane, Position, Timestamp};
 
-use super::ids::{ContentDigest, Known};
+use super::ids::Known;
 use super::{Leaving, Mailbox, Resident};
 use crate::limits;
 use crate::mailbox::{
-    AppendMessage, AppendRefused, Appended, ExitReason, IfOffline, Liveness, MailboxLimits, MessageState, Overflow,
-    Route, Window,
+    AppendMessage, AppendRefused, Appended, ContentDigest, ExitReason, IfOffline, Liveness, MailboxLimits,
+    MessageState, Overflow, Route, Window,
 };
 
 impl Mailbox {

@@ -3,11 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use waystation_domain::{Lane, MessageId, Timestamp};
 
 use crate::limits;
-use crate::mailbox::AppendMessage;
+use crate::mailbox::ContentDigest;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Ids {
@@ -21,25 +20,6 @@ pub(super) struct Known {
     pub(super) lane: Lane,
     pub(super) sequence: u64,
     pub(super) content: ContentDigest,
-}
-
-/// The first half of SHA-256 over what makes two messages the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ContentDigest([u8; 16]);
-
-impl ContentDigest {
-    pub(super) fn of(message: &AppendMessage) -> ContentDigest {
-        let channel = message.channel.as_ref().map_or("", |channel| channel.as_str());
-        let mut hash = Sha256::new();
-        // Neither name can hold a NUL.
-        for part in [message.event_type.as_str(), channel] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        hash.update(&message.data);
-        let whole: [u8; 32] = hash.finalize().into();
-        ContentDigest(std::array::from_fn(|i| whole[i]))
-    }
 }
 
 impl Ids {
