@@ -62,9 +62,13 @@ impl Redis {
         let mut args = Args::default();
         args.number(self.fresh_epochs.next()).push(spaced(&liveness.gone)).push(spaced(&liveness.draining));
         for (name, places) in groups {
-            args.text(name).number(places.len());
-            for message in places.iter().map(|place| &messages[*place]) {
-                push_message(&mut args, message);
+            let messages: Vec<(String, &AppendMessage)> =
+                places.iter().map(|place| (options(&messages[*place]), &messages[*place])).collect();
+            let runs: Vec<_> = messages.chunk_by(|a, b| a.0 == b.0).collect();
+            args.text(name).number(runs.len());
+            for run in runs {
+                args.text(&run[0].0).number(run.len());
+                run.iter().for_each(|(_, message)| push_message(&mut args, message));
             }
         }
         args
@@ -76,12 +80,11 @@ fn spaced(incarnations: &[IncarnationId]) -> String {
     incarnations.iter().fold(String::from(" "), |all, one| all + one.as_str() + " ")
 }
 
-/// See `append.lua` for the form.
-fn push_message(args: &mut Args, message: &AppendMessage) {
-    let own = message.time_to_live < limits::TIME_TO_LIVE;
+/// What messages of a run have in common; see `append.lua`.
+fn options(message: &AppendMessage) -> String {
     let ttl = message.time_to_live.min(limits::TIME_TO_LIVE).as_millis();
-    let id = if message.id.is_some() { "#" } else { "" };
-    let kind = if own { "own" } else { "cap" };
+    let kind = if message.time_to_live < limits::TIME_TO_LIVE { "own" } else { "cap" };
+    let named = if message.id.is_some() { "#" } else { "" };
     let fail = if message.if_offline == IfOffline::Fail { "!" } else { "" };
     let caps = if message.limits == MailboxLimits::default() {
         String::new()
@@ -90,7 +93,10 @@ fn push_message(args: &mut Args, message: &AppendMessage) {
         let replace = if overflow == Overflow::ReplaceOldest { "+" } else { "" };
         format!(" {entries} {bytes}{replace}")
     };
-    args.push(format!("{id}{}{ttl} {kind}{fail}{caps}", message.lane.letter()));
+    format!("{}{ttl} {kind}{named}{fail}{caps}", message.lane.letter())
+}
+
+fn push_message(args: &mut Args, message: &AppendMessage) {
     let channel = message.channel.as_ref().map_or(NONE, |channel| channel.as_str());
     let trace = message.trace.as_ref().map_or(NONE, |trace| trace.as_str());
     args.push(format!("{} {channel} {trace}", message.event_type));

@@ -13,15 +13,16 @@ local function range(m, lane, from, to, count)
   return list
 end
 
--- Entries of a lane from a sequence on, read in pieces.
-local function each(m, lane, from)
+-- Entries of a lane from a sequence on, read in pieces of 32 or as given.
+local function each(m, lane, from, piece)
   local list, at = {}, 0
+  piece = piece or 32
   return function()
     at = at + 1
     if at > #list then
       if from == nil then return nil end
-      list, at = range(m, lane, from, '+', 32), 1
-      from = #list == 32 and list[32].s + 1 or nil
+      list, at = range(m, lane, from, '+', piece), 1
+      from = #list == piece and list[piece].s + 1 or nil
     end
     return list[at]
   end

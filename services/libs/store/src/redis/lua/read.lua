@@ -61,6 +61,8 @@ local WEIGHTS = {c = 8, h = 4, n = 2, l = 1}
 local function find_following()
   local waits = waiting(m)
   local following, ahead = {}, {}
+  -- One more than can be taken: no payload is read for nothing.
+  local piece = math.max(math.min(math.max(most, critical) - #found + 1, 32), 2)
   local function advance(lane)
     repeat
       ahead[lane] = following[lane]()
@@ -69,7 +71,7 @@ local function find_following()
   end
   for _, lane in ipairs(LANES) do
     if positions[lane] < m['h' .. lane] then
-      following[lane] = each(m, lane, positions[lane] + 1)
+      following[lane] = each(m, lane, positions[lane] + 1, piece)
       advance(lane)
     end
   end
