@@ -1,7 +1,5 @@
 //! What each script costs the Redis: its own time, without network and client.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use waystation_domain::{Lane, PerLane};
 use waystation_store::mailbox::*;
@@ -46,6 +44,33 @@ impl Bench {
             line.split([':', ',']).find_map(|field| field.strip_prefix(name)).unwrap().parse().unwrap()
         };
         (field("usec="), field("calls="))
+    }
+
+    fn memory_used(&self) -> f64 {
+        let text: String = redis::cmd("INFO").arg("memory").query(&mut self.redis.connect()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    /// Prints what mailboxes and messages take in memory.
+    async fn memory(&self) {
+        const MAILBOXES: u64 = 2_000;
+        println!("| memory of the Redis | bytes |\n|---|---|");
+        let empty = self.memory_used();
+        for number in 0..MAILBOXES {
+            self.append(vec![message(key(10_000 + number), None)]).await;
+        }
+        let used = self.memory_used();
+        println!("| a mailbox with its first message | {:.0} |", (used - empty) / MAILBOXES as f64);
+        for number in 0..MAILBOXES {
+            self.append(vec![message(key(10_000 + number), None); 10]).await;
+        }
+        let full = self.memory_used();
+        println!("| each further message of 200 bytes | {:.0} |", (full - used) / MAILBOXES as f64 / 10.0);
+        for number in 0..MAILBOXES {
+            self.open(10_000 + number).await;
+        }
+        println!("| a session | {:.0} |", (self.memory_used() - full) / MAILBOXES as f64);
     }
 
     /// Prints the cost of a call, and of each message in it.
@@ -168,5 +193,5 @@ pub async fn table() {
             bench.store.sweep(Sweep { limit: 100 }, None).await.unwrap();
         })
         .await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    bench.memory().await;
 }

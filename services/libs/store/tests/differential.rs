@@ -11,7 +11,7 @@ mod lives {
 use proptest::prelude::*;
 
 /// Lives that each test tries, unless PROPTEST_CASES says otherwise.
-const CASES: u32 = 80;
+const CASES: u32 = 100;
 
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
@@ -25,7 +25,7 @@ fn run(life: impl Future<Output = ()>) {
 proptest! {
     #![proptest_config(config())]
     #[test]
-    fn mailboxes_live_alike(steps in prop::collection::vec(lives::mailboxes::step(), 1..70)) {
+    fn mailboxes_live_alike(steps in prop::collection::vec(lives::mailboxes::step(), 1..140)) {
         run(lives::mailboxes::live(steps));
     }
 

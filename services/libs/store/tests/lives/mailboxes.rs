@@ -28,6 +28,8 @@ pub struct Spot {
     lane: usize,
     sequence: u64,
     foreign: bool,
+    /// An entry of the last read, if there was one, in place of lane and sequence.
+    recent: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,11 +101,8 @@ pub enum Step {
 }
 
 fn spot() -> impl Strategy<Value = Spot> {
-    (0..4usize, 0..9u64, prop::bool::weighted(0.05)).prop_map(|(lane, sequence, foreign)| Spot {
-        lane,
-        sequence,
-        foreign,
-    })
+    (0..4usize, 0..9u64, prop::bool::weighted(0.05), prop::option::weighted(0.7, 0..6usize))
+        .prop_map(|(lane, sequence, foreign, recent)| Spot { lane, sequence, foreign, recent })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -116,10 +115,10 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
-    let which = || 0..6usize;
-    let open = (0..2u8, 0..7u8, prop::option::of(0..2u8), 0..3u8, prop::bool::weighted(0.9), 1..8u32)
+    let which = || 0..8usize;
+    let open = (0..2u8, 0..6u8, prop::option::of(0..2u8), 0..3u8, prop::bool::weighted(0.9), 1..8u32)
         .prop_flat_map(|head| {
-            (Just(head), prop::option::weighted(0.3, spot()), any::<bool>(), prop::option::weighted(0.3, 1..8u64))
+            (Just(head), prop::option::weighted(0.3, spot()), any::<bool>(), prop::option::weighted(0.3, 1..5u64))
         })
         .prop_map(|((mailbox, daemon, instance, gateway, reads, window), resume, subscribe, born)| Step::Open {
             mailbox,
@@ -174,7 +173,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => which().prop_map(|which| Step::Subscribe { which }),
         3 => Just(Step::Sweep),
         1 => (0..2u8).prop_map(|mailbox| Step::Purge { mailbox }),
-        4 => prop_oneof![4 => 1..12u64, 1 => 12..200u64, 1 => Just(100_000)].prop_map(|seconds| Step::Pass { seconds }),
+        4 => prop_oneof![6 => 1..4u64, 2 => 4..60u64, 1 => Just(100_000)].prop_map(|seconds| Step::Pass { seconds }),
         2 => (0..6u8, spot()).prop_map(|(id, spot)| Step::Look { id, spot }),
     ]
 }
@@ -195,13 +194,22 @@ struct Life {
     sessions: Vec<Opened>,
     liveness: Liveness,
     reads: u64,
+    /// What the last read of a mailbox found: lane, sequence and attempt.
+    recent: [Vec<(Lane, u64, u32)>; 2],
     /// The Redis' epoch of each mailbox.
     epochs: [Option<Epoch>; 2],
 }
 
 pub async fn live(steps: Vec<Step>) {
     let pair = Pair::new().await;
-    let mut life = Life { pair, sessions: Vec::new(), liveness: Liveness::default(), reads: 0, epochs: [None; 2] };
+    let mut life = Life {
+        pair,
+        sessions: Vec::new(),
+        liveness: Liveness::default(),
+        reads: 0,
+        recent: Default::default(),
+        epochs: [None; 2],
+    };
     for step in steps {
         life.take(&step).await;
         life.compare_views(&step).await;
@@ -212,16 +220,33 @@ impl Life {
     /// The position on the model's side and on the side of the Redis.
     fn positions(&self, mailbox: u8, spot: &Spot) -> (Position, Position) {
         let foreign = Epoch::from_raw(u64::MAX);
-        let at = |epoch| Position { epoch, lane: Lane::ALL[spot.lane], sequence: spot.sequence };
+        let (lane, sequence) = match self.recent(mailbox, spot) {
+            Some((lane, sequence, _)) => (lane, sequence),
+            None => (Lane::ALL[spot.lane], spot.sequence),
+        };
+        let at = |epoch| Position { epoch, lane, sequence };
         match self.epochs[usize::from(mailbox)] {
             Some(epoch) if !spot.foreign => (at(Epoch::from_raw(EPOCH)), at(epoch)),
             _ => (at(foreign), at(foreign)),
         }
     }
 
-    /// Newest first, so that small numbers mean live ones.
+    fn recent(&self, mailbox: u8, spot: &Spot) -> Option<(Lane, u64, u32)> {
+        self.recent[usize::from(mailbox)].get(spot.recent?).copied()
+    }
+
+    /// The attempt of a recent entry, or the one that was made up.
+    fn attempt(&self, mailbox: u8, spot: &Spot, made_up: u32) -> u32 {
+        self.recent(mailbox, spot).map_or(made_up, |(_, _, attempt)| attempt)
+    }
+
+    /// Mostly the session that holds one of the mailboxes, sometimes any, newest first.
     fn session(&self, which: usize) -> Option<&Opened> {
-        self.sessions.iter().rev().nth(which)
+        if which < 4 {
+            let of_mailbox = self.sessions.iter().filter(|known| usize::from(known.mailbox) == which % 2);
+            return of_mailbox.max_by_key(|known| known.fence);
+        }
+        self.sessions.iter().rev().nth(which - 4)
     }
 
     fn note(&mut self, session: &SessionId, fence: u64) {
@@ -246,21 +271,12 @@ impl Life {
                 let append = Append { messages, liveness: self.liveness.clone() };
                 both!(append(append.clone(), append));
             }
-            Step::Renew { gateway, draining } => {
-                let renew = RenewIncarnation {
-                    incarnation: format!("g{gateway}").parse().unwrap(),
-                    address: format!("http://g{gateway}:1"),
-                    draining: *draining,
-                    lease: Duration::from_secs(10),
-                };
-                both!(renew(renew.clone(), renew));
-                let listed = self.incarnations(step).await;
-                let which = |wanted: fn(&IncarnationInfo) -> bool| {
-                    listed.iter().filter(|info| wanted(info)).map(|info| info.incarnation.clone()).collect()
-                };
-                self.liveness = Liveness { gone: which(|info| info.gone), draining: which(|info| info.draining) };
-            }
-            Step::Open { mailbox, resume, .. } => {
+            Step::Renew { gateway, draining } => self.renew(step, *gateway, *draining).await,
+            Step::Open { mailbox, resume, gateway, .. } => {
+                // Mostly on a gateway that lives.
+                if self.sessions.len() % 5 != 0 {
+                    self.renew(step, *gateway, false).await;
+                }
                 let open = self.open(step);
                 let point = |position: Position| ResumePoint {
                     epoch: Some(position.epoch),
@@ -305,7 +321,11 @@ impl Life {
                     max_bytes: *bytes,
                     window_empty: *empty,
                 };
-                both!(read(read.clone(), read)).ok();
+                let mailbox = usize::from(known.mailbox);
+                if let Ok(answer) = both!(read(read.clone(), read)) {
+                    let entries = answer.entries.iter();
+                    self.recent[mailbox] = entries.map(|e| (e.position.lane, e.position.sequence, e.attempt)).collect();
+                }
             }
             Step::Ack { which, ranges, ids, composed, gap_mark } => {
                 let Some(known) = self.session(*which) else { return };
@@ -339,14 +359,16 @@ impl Life {
                 let (mut of_model, mut of_redis) = (settlement.clone(), settlement);
                 for (spot, attempt, seconds) in nacks {
                     let (model, redis) = self.positions(mailbox, spot);
-                    let nack = |position| Nack { position, attempt: *attempt, delay: Duration::from_secs(*seconds) };
+                    let attempt = self.attempt(mailbox, spot, *attempt);
+                    let nack = |position| Nack { position, attempt, delay: Duration::from_secs(*seconds) };
                     of_model.nacks.push(nack(model));
                     of_redis.nacks.push(nack(redis));
                 }
                 for (spot, attempt) in charges {
                     let (model, redis) = self.positions(mailbox, spot);
-                    of_model.charges.push(Charge { position: model, attempt: *attempt });
-                    of_redis.charges.push(Charge { position: redis, attempt: *attempt });
+                    let attempt = self.attempt(mailbox, spot, *attempt);
+                    of_model.charges.push(Charge { position: model, attempt });
+                    of_redis.charges.push(Charge { position: redis, attempt });
                 }
                 for spot in rejects {
                     let (model, redis) = self.positions(mailbox, spot);
@@ -454,6 +476,26 @@ impl Life {
             metrics: status.map(|_| Bytes::from_static(br#"{"errors":1}"#)),
             idle: Duration::from_secs(*idle),
         })
+    }
+
+    async fn renew(&mut self, step: &Step, gateway: u8, draining: bool) {
+        let renew = RenewIncarnation {
+            incarnation: format!("g{gateway}").parse().unwrap(),
+            address: format!("http://g{gateway}:1"),
+            draining,
+            lease: Duration::from_secs(10),
+        };
+        let now = Some(self.pair.now);
+        let model = self.pair.model.mailboxes.renew(renew.clone(), now).await.unwrap();
+        let redis = self.pair.redis.mailboxes.renew(renew, now).await.unwrap();
+        if self.pair.same(step, model, redis) == Renewed::Expired {
+            self.sweep(step).await;
+        }
+        let listed = self.incarnations(step).await;
+        let which = |wanted: fn(&IncarnationInfo) -> bool| {
+            listed.iter().filter(|info| wanted(info)).map(|info| info.incarnation.clone()).collect()
+        };
+        self.liveness = Liveness { gone: which(|info| info.gone), draining: which(|info| info.draining) };
     }
 
     async fn sweep(&mut self, step: &Step) {
