@@ -117,7 +117,9 @@ async fn what_cannot_be_configured_ends_with_64() {
         settings: vec![("maxmemory", "50mb".into()), ("maxmemory-policy", "allkeys-lru".into())],
         ..RedisOptions::default()
     });
-    let bad: [&[&str]; 7] = [
+    let bad: [&[&str]; 9] = [
+        &["--path", "daemon"],
+        &["--sessions-per-orchestrator", "0"],
         &["--bind", "0.0.0.0"],
         &["--no-such-option"],
         &["--memory", "--fsync"],
@@ -130,6 +132,20 @@ async fn what_cannot_be_configured_ends_with_64() {
         let ended = command(dir.path()).args(arguments).stderr(std::process::Stdio::null()).status().await.unwrap();
         assert_eq!(ended.code(), Some(64), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn the_names_of_the_older_platform_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = ["--path", "/older/ws", "--sessions-per-orchestrator", "1", "--heartbeat-interval-ms", "12345"];
+    let process = Process::start_with(dir.path(), &more).await;
+    let login = log_in(&process.dev, "orla").await;
+    let token = login["accessToken"].as_str().unwrap();
+    let url = process.dev.gateway_url.replace("/daemon/ws", "/older/ws");
+    let first = Daemon::connect(&url, "orla", "d1", token).await;
+    assert_eq!(first.welcome["payload"]["heartbeatIntervalMs"], 12_345);
+    let second = Daemon::connect(&process.dev.gateway_url, "orla", "d2", token).await;
+    assert_eq!(second.welcome["payload"]["code"], "MAX_CONNECTIONS");
 }
 
 #[tokio::test]

@@ -48,6 +48,23 @@ struct Arguments {
     /// Shared HS256 secret of the older platform, at least 32 bytes
     #[arg(long, env = "DAEMON_JWT_SECRET", hide_env_values = true)]
     daemon_jwt_secret: Option<String>,
+    /// Where daemons connect, beside the documented paths
+    #[arg(long, env = "WS_PATH", value_parser = path)]
+    path: Option<String>,
+    /// How often daemons send heartbeats, in milliseconds
+    #[arg(long, env = "WS_HEARTBEAT_INTERVAL", value_parser = clap::value_parser!(u64).range(1..))]
+    heartbeat_interval_ms: Option<u64>,
+    /// Until the auth frame, in milliseconds
+    #[arg(long, env = "WS_AUTH_TIMEOUT", value_parser = clap::value_parser!(u64).range(1..))]
+    auth_timeout_ms: Option<u64>,
+    /// Daemons of one orchestrator that may be connected
+    #[arg(long, env = "WS_MAX_CONNECTIONS_PER_VP", value_parser = clap::value_parser!(u8).range(1..=100))]
+    sessions_per_orchestrator: Option<u8>,
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let plain = text.starts_with('/') && !text.contains(['{', '}', '*']);
+    if plain { Ok(text.to_owned()) } else { Err("must be a plain path that begins with /".to_owned()) }
 }
 
 impl Arguments {
@@ -57,13 +74,19 @@ impl Arguments {
             (None, true) => StoreOptions::Memory,
             (None, false) => StoreOptions::Journal { fsync: self.fsync },
         };
-        Options {
+        let mut options = Options {
             store,
             bind: self.bind,
             any_ports: self.any_ports,
             hs256: self.daemon_jwt_secret.map(SecretString::from),
             ..Options::new(self.state_dir)
-        }
+        };
+        options.path = self.path.unwrap_or(options.path);
+        options.session.heartbeat = self.heartbeat_interval_ms.map_or(options.session.heartbeat, Duration::from_millis);
+        options.limits.auth = self.auth_timeout_ms.map_or(options.limits.auth, Duration::from_millis);
+        options.sessions_per_orchestrator =
+            self.sessions_per_orchestrator.map_or(options.sessions_per_orchestrator, usize::from);
+        options
     }
 }
 

@@ -8,14 +8,15 @@ mod lives {
     pub mod pair;
 }
 
+use lives::pair::Pair;
 use proptest::prelude::*;
 
 /// Lives that each test tries, unless PROPTEST_CASES says otherwise.
 const CASES: u32 = 100;
 
-fn config() -> ProptestConfig {
+fn config(share: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: cases / share, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn run(life: impl Future<Output = ()>) {
@@ -23,14 +24,22 @@ fn run(life: impl Future<Output = ()>) {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1))]
     #[test]
     fn mailboxes_live_alike(steps in prop::collection::vec(lives::mailboxes::step(), 1..140)) {
-        run(lives::mailboxes::live(steps));
+        run(async { lives::mailboxes::live(steps, Pair::on_one_server().await).await });
     }
 
     #[test]
     fn credentials_live_alike(steps in prop::collection::vec(lives::credentials::step(), 1..40)) {
-        run(lives::credentials::live(steps));
+        run(async { lives::credentials::live(steps, Pair::on_one_server().await).await });
+    }
+}
+
+proptest! {
+    #![proptest_config(config(5))]
+    #[test]
+    fn mailboxes_live_alike_on_a_cluster(steps in prop::collection::vec(lives::mailboxes::step(), 1..100)) {
+        run(async { lives::mailboxes::live(steps, Pair::on_a_cluster().await).await });
     }
 }

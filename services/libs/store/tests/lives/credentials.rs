@@ -67,8 +67,7 @@ fn login(organization: u8, number: u8, key: u8, counter: u32) -> Login {
     }
 }
 
-pub async fn live(steps: Vec<Step>) {
-    let mut pair = Pair::new().await;
+pub async fn live(steps: Vec<Step>, mut pair: Pair) {
     for step in steps {
         take(&mut pair, &step).await;
         compare_views(&pair, &step).await;

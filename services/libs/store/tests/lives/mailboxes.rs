@@ -200,8 +200,7 @@ struct Life {
     epochs: [Option<Epoch>; 2],
 }
 
-pub async fn live(steps: Vec<Step>) {
-    let pair = Pair::new().await;
+pub async fn live(steps: Vec<Step>, pair: Pair) {
     let mut life = Life {
         pair,
         sessions: Vec::new(),
@@ -274,7 +273,7 @@ impl Life {
             Step::Renew { gateway, draining } => self.renew(step, *gateway, *draining).await,
             Step::Open { mailbox, resume, gateway, .. } => {
                 // Mostly on a gateway that lives.
-                if self.sessions.len() % 5 != 0 {
+                if !self.sessions.len().is_multiple_of(5) {
                     self.renew(step, *gateway, false).await;
                 }
                 let open = self.open(step);
