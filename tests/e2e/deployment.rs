@@ -46,7 +46,9 @@ async fn restart(service: &mut ServiceProcess) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_was_stopped_for_longer_than_its_lease_cannot_act() {
     let fleet = Fleet::start().await;
-    let load = Load::start(&fleet, Habits::default()).await;
+    // Patient enough that only connections of the stopped gateway are given up.
+    let habits = Habits { patience: Duration::from_secs(9), ..Habits::default() };
+    let load = Load::start(&fleet, habits).await;
     fleet.gateways[0].signal("-STOP");
     sleep(LONGER_THAN_THE_LEASE).await;
     load.more(60).await;

@@ -254,6 +254,9 @@ impl Session {
         if self.fence > 0 {
             self.stand_by();
         }
+        // What was decided before and has not left yet stays in the log.
+        let is_mail = |frame: &ServerFrame| matches!(frame, ServerFrame::Event(_) | ServerFrame::Gap { .. });
+        self.commands.retain(|command| !matches!(command, Command::Send(frame) if is_mail(frame)));
     }
 
     /// The socket was told to come back elsewhere after `delay`: nothing new is delivered.

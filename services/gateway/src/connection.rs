@@ -160,6 +160,7 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
         subscriptions,
         born: 0,
     };
+    let term = parts.lease.term();
     let answer = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
     let OpenAnswer { organization, born, opening } = answer;
     let request = OpenRequest { born, ..request };
@@ -172,7 +173,7 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
         knows_gaps: auth.knows_gaps,
     };
     let key = SessionKey { organization, orchestrator: auth.orchestrator.clone(), session };
-    Ok(live(parts, profile, opening, claims, Opened { key, request, registration }))
+    Ok(live(parts, profile, opening, claims, Opened { key, request, registration, term }))
 }
 
 /// What an open session holds.
@@ -180,6 +181,8 @@ struct Opened {
     key: SessionKey,
     request: OpenRequest,
     registration: Registration,
+    /// The gateway's term in which it was opened.
+    term: u64,
 }
 
 fn live(parts: &Parts, profile: ClientProfile, opening: Opening, claims: Arc<Claims>, opened: Opened) -> Box<Live> {

@@ -27,6 +27,8 @@ pub(crate) struct Lease(Arc<Inner>);
 
 struct Inner {
     incarnation: ArcSwap<IncarnationId>,
+    /// Counts incarnations.
+    term: AtomicU64,
     started: Instant,
     /// Milliseconds after `started`.
     valid_until: AtomicU64,
@@ -43,6 +45,7 @@ impl Lease {
     pub(crate) fn new(context: &Context) -> Lease {
         Lease(Arc::new(Inner {
             incarnation: ArcSwap::from_pointee(mint(context)),
+            term: AtomicU64::new(0),
             started: context.clock.instant(),
             valid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -56,6 +59,17 @@ impl Lease {
     /// Whether anything may be delivered.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
         self.millis(now) < self.0.valid_until.load(Ordering::Acquire)
+    }
+
+    /// Which incarnation this is, counted.
+    pub(crate) fn term(&self) -> u64 {
+        self.0.term.load(Ordering::Acquire)
+    }
+
+    /// Whether a session that was opened in a term may deliver. A lease that is valid again is another incarnation's:
+    /// hints that waited since before it must not be taken for its own.
+    pub(crate) fn covers(&self, term: u64, now: Instant) -> bool {
+        self.is_valid(now) && self.term() == term
     }
 
     /// From the next renewal on routers know that this gateway is about to stop.
@@ -125,6 +139,8 @@ pub(crate) async fn renew(parts: &Parts) -> Result<(), Fault> {
     let was_valid = lease.is_valid(asked);
     let address = parts.config.advertised.clone();
     if parts.upstream.renew(&lease.incarnation(), address.clone(), draining).await? {
+        // Before the new lease begins, so that no session can take it for the one it was opened under.
+        lease.0.term.fetch_add(1, Ordering::AcqRel);
         lease.0.incarnation.store(Arc::new(mint(&parts.context)));
         tracing::warn!(incarnation = %lease.incarnation(), "the lease had ended: opening every session again");
         parts.upstream.renew(&lease.incarnation(), address, draining).await?;

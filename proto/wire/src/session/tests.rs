@@ -381,6 +381,18 @@ fn what_was_sent_on_this_connection_is_flagged_after_the_same_activation_is_told
 }
 
 #[test]
+fn what_was_decided_before_a_suspension_does_not_leave_after_it() {
+    let mut world = World::new(Some(activation(1, 0, 0)), 10);
+    let hint = Hint::Entry(entry(1));
+    world.session.handle_push(Push { fence: 1, hint }, world.now);
+    world.session.suspend();
+    world.run();
+    assert_eq!(world.events(), []);
+    world.push_entry(2);
+    assert_eq!(world.events(), [], "hints of the old activation are not taken any more");
+}
+
+#[test]
 fn an_unknown_session_is_opened_again() {
     let mut world = World::new(Some(activation(1, 0, 1)), 10);
     world.session.handle_read(Err(CallFailed::SessionUnknown), world.now);

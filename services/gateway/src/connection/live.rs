@@ -45,7 +45,8 @@ enum Answer {
     Settled(Result<SettleAnswer, CallFailed>),
     Compared(Result<CompareAnswer, CallFailed>),
     Subscribed(Result<(), CallFailed>),
-    Reopened(Result<Opening, Option<Ending>>),
+    /// And the term in which it was asked for.
+    Reopened(Result<Opening, Option<Ending>>, u64),
 }
 
 /// What happened.
@@ -108,6 +109,8 @@ impl Live {
                 () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
             };
             let now = self.parts.context.clock.instant();
+            // The process may have been stopped while it waited.
+            self.check_lease();
             match happened {
                 Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, now)),
                 Happened::Answered(answer) => self.take_answer(answer, now),
@@ -131,7 +134,7 @@ impl Live {
     /// A process that was stopped and continued finds here that others may serve its mailboxes.
     fn check_lease(&mut self) {
         let now = self.parts.context.clock.instant();
-        if !self.parts.lease.is_valid(now) {
+        if !self.parts.lease.covers(self.opened.term, now) {
             self.session.suspend();
         }
     }
@@ -160,7 +163,10 @@ impl Live {
             Answer::Settled(settled) => self.session.handle_settled(settled, now),
             Answer::Compared(compared) => self.session.handle_compared(compared, now),
             Answer::Subscribed(subscribed) => self.session.handle_subscribed(subscribed, now),
-            Answer::Reopened(reopened) => self.session.handle_reopened(reopened, now),
+            Answer::Reopened(reopened, term) => {
+                self.opened.term = term;
+                self.session.handle_reopened(reopened, now);
+            }
         }
     }
 
@@ -225,8 +231,9 @@ impl Live {
         let (upstream, lease, request) =
             (self.parts.upstream.clone(), self.parts.lease.clone(), self.opened.request.clone());
         self.calls.push(Box::pin(async move {
+            let term = lease.term();
             let opened = upstream.open(lease.incarnation(), request).await;
-            Answer::Reopened(opened.map(|answer| answer.opening).map_err(OpenFailed::ending))
+            Answer::Reopened(opened.map(|answer| answer.opening).map_err(OpenFailed::ending), term)
         }));
     }
 
