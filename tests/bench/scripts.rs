@@ -186,8 +186,8 @@ pub async fn table() {
     let epoch = bench.store.mailbox(&key(4), None).await.unwrap().unwrap().epoch.unwrap();
     // The last read ends at 463.
     bench.acknowledge(4, 1, 60).await;
-    let eight = |number: u64| AckRange { epoch, lane: Lane::Normal, from: 61 + number, to: 61 + number };
-    bench.row("acknowledge 1 of many", 1.0, async |number| bench.acknowledge_in(4, eight(number)).await).await;
+    let one_of_many = |number: u64| AckRange { epoch, lane: Lane::Normal, from: 61 + number, to: 61 + number };
+    bench.row("acknowledge 1 of many", 1.0, async |number| bench.acknowledge_in(4, one_of_many(number)).await).await;
     bench
         .row("sweep a partition with nothing due", 1.0, async |_| {
             bench.store.sweep(Sweep { limit: 100 }, None).await.unwrap();

@@ -89,7 +89,7 @@ impl Balanced {
         Ok(balanced)
     }
 
-    /// Looks names up. One that cannot be looked up keeps what it stood for.
+    /// Looks names up. If one cannot be looked up, everything known stays.
     async fn resolve(&self) {
         let known = self.0.replicas.load_full();
         let mut replicas = BTreeMap::new();
@@ -122,13 +122,16 @@ impl Balanced {
         if replica.failing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (replica, context) = (replica.clone(), self.0.context.clone());
+        // Weak: what no name stands for any more is not asked for ever.
+        let (channel, failing) = (replica.channel.clone(), Arc::downgrade(&replica.failing));
+        let context = self.0.context.clone();
         context.lifecycle.clone().spawn(async move {
             while run_until_stop(&context, tokio::time::sleep(PROBE_EVERY)).await.is_some() {
-                let mut health = HealthClient::new(replica.channel.clone());
+                let Some(failing) = failing.upgrade() else { return };
+                let mut health = HealthClient::new(channel.clone());
                 let probe = health.check(HealthCheckRequest::default());
                 if tokio::time::timeout(PROBE_ANSWER, probe).await.is_ok_and(|answer| answer.is_ok()) {
-                    return replica.failing.store(false, Ordering::Release);
+                    return failing.store(false, Ordering::Release);
                 }
             }
         });

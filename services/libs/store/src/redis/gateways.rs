@@ -11,11 +11,6 @@ use super::{Args, Disagreed, Redis};
 use crate::mailbox::{IncarnationInfo, Now, RenewIncarnation, Renewed};
 use crate::{Unavailable, limits};
 
-/// All gateways at a moment.
-pub(super) struct GatewayTable {
-    pub(super) gateways: Vec<IncarnationInfo>,
-}
-
 impl Redis {
     pub(super) async fn renew_lease(&self, renew: RenewIncarnation, now: Now) -> Result<Renewed, Unavailable> {
         let mut args = Args::default();
@@ -27,7 +22,7 @@ impl Redis {
     }
 
     /// Reads the table, and with it whether this deployment still is the one that uses the Redis.
-    pub(super) async fn gateway_table(&self, now: Now) -> Result<GatewayTable, Unavailable> {
+    pub(super) async fn gateway_table(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
         let args = Args::default();
         let answer = self.run(Place::Gateways, Script::GatewayTable, &[GATEWAYS, META], args, now).await?;
         let mut answer = reply::list(answer)?;
@@ -53,7 +48,7 @@ impl Redis {
         gateways.sort_unstable_by(|a, b| a.incarnation.cmp(&b.incarnation));
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         *leases = gateways.iter().map(|gateway| (gateway.incarnation.clone(), gateway.lease_until)).collect();
-        Ok(GatewayTable { gateways })
+        Ok(gateways)
     }
 
     /// The end of a gateway's lease as this process knows it.

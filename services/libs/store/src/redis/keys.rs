@@ -42,8 +42,11 @@ impl Places {
         partitions.chain([GATEWAYS.to_owned(), CREDENTIALS.to_owned()])
     }
 
+    /// Computed for every message: without putting the name together first.
     pub(super) fn partition_of(self, key: &MailboxKey) -> usize {
-        crc32c::crc32c(name_of(key).as_bytes()) as usize % self.partitions
+        let parts = [key.organization.as_str(), "/", key.orchestrator.as_str()];
+        let sum = parts.iter().fold(0, |sum, part| crc32c::crc32c_append(sum, part.as_bytes()));
+        sum as usize % self.partitions
     }
 }
 

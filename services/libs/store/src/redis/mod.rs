@@ -239,7 +239,7 @@ impl MailboxStore for Redis {
         reply::number(self.run_on(&purge.mailbox, Script::Purge, Args::default(), now).await?)
     }
     async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
-        Ok(self.gateway_table(now).await?.gateways)
+        self.gateway_table(now).await
     }
     async fn mailbox(&self, key: &MailboxKey, now: Now) -> Result<Option<MailboxView>, Unavailable> {
         self.mailbox_view(key, now).await

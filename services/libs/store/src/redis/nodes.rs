@@ -140,7 +140,7 @@ impl Nodes {
     /// The weakest promise of the nodes that are connected; before that what is configured.
     pub(super) fn durability(&self) -> Durability {
         let map = self.map.load();
-        let links = map.by_place.iter().filter_map(|node| node.link.load_full());
+        let links = map.by_address.values().filter_map(|node| node.link.load_full());
         links.map(|link| link.info.durability).min().unwrap_or(self.durability)
     }
 

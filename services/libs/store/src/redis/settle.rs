@@ -23,18 +23,14 @@ impl Redis {
         }
         let each = partitions.into_iter().map(|(partition, (places, args))| async move {
             let answers = reply::list(self.run_in(partition, Script::Settle, args, now).await?)?;
-            places.into_iter().zip(answers).map(|(place, answer)| Ok((place, settled(answer)?))).collect()
+            let each = places.into_iter().zip(answers).map(|(place, answer)| Ok((place, settled(answer)?)));
+            each.collect::<Result<Vec<(usize, Settled)>, Unavailable>>()
         });
-        let each: Vec<Vec<(usize, Settled)>> = try_join_all(each.map(checked)).await?;
+        let each = try_join_all(each).await?;
         let mut all: Vec<(usize, Settled)> = each.into_iter().flatten().collect();
         all.sort_unstable_by_key(|(place, _)| *place);
         Ok(all.into_iter().map(|(_, settled)| settled).collect())
     }
-}
-
-/// Names the type of a future's answer.
-async fn checked<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Unavailable> {
-    answer.await
 }
 
 /// See `settle.lua` for the form.

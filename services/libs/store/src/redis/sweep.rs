@@ -34,10 +34,10 @@ impl Redis {
     /// Every partition is swept by a script of its own. Several routers may do so at once: whatever is due is done
     /// by the first that comes.
     pub(super) async fn sweep_all(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
-        let table = self.gateway_table(now).await?;
-        let gone: Vec<&IncarnationInfo> = table.gateways.iter().filter(|gateway| gateway.gone).collect();
+        let gateways = self.gateway_table(now).await?;
+        let gone: Vec<&IncarnationInfo> = gateways.iter().filter(|gateway| gateway.gone).collect();
         let names = |of: &[&IncarnationInfo]| -> Vec<String> { of.iter().map(|g| g.incarnation.to_string()).collect() };
-        let draining: Vec<&IncarnationInfo> = table.gateways.iter().filter(|gateway| gateway.draining).collect();
+        let draining: Vec<&IncarnationInfo> = gateways.iter().filter(|gateway| gateway.draining).collect();
         let ends: Vec<u64> = gone.iter().map(|gateway| gateway.lease_until.as_millis()).collect();
         let request = json!({
             "gone": names(&gone), "draining": names(&draining), "ends": ends, "limit": sweep.limit,
