@@ -14,6 +14,11 @@ pub mod common {
         include!("gen/waystation.common.v1.rs");
     }
 }
+pub mod daemon {
+    pub mod v1 {
+        include!("gen/waystation.daemon.v1.rs");
+    }
+}
 pub mod gateway {
     pub mod v1 {
         include!("gen/waystation.gateway.v1.rs");

@@ -27,6 +27,7 @@ fn message(mailbox: MailboxKey, named: Option<u64>) -> AppendMessage {
         event_type: "message.received".parse().unwrap(),
         channel: None,
         trace: None,
+        sender: None,
         data: Bytes::from(payload(1)),
         lane: Lane::Normal,
         time_to_live: limits::TIME_TO_LIVE,
@@ -149,6 +150,7 @@ impl Bench {
             rejects: Vec::new(),
             charges: Vec::new(),
             gap_mark: 0,
+            confirm: Vec::new(),
         };
         let settled = self.store.settle(Settle { settlements: vec![settlement] }, None).await.unwrap();
         assert_eq!(settled[0].acknowledged, range.to - range.from + 1);

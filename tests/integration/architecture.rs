@@ -9,7 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-proto", &[]),
     ("waystation-domain", &[]),
     ("waystation-telemetry", &[]),
-    ("waystation-wire", &["domain"]),
+    ("waystation-wire", &["domain", "proto"]),
     ("waystation-runtime", &["domain", "telemetry"]),
     ("waystation-token", &["domain"]),
     ("waystation-store", &["domain"]),

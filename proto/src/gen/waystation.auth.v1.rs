@@ -315,6 +315,75 @@ pub struct CreateApiKeyResponse {
     #[prost(string, tag = "2")]
     pub api_secret: ::prost::alloc::string::String,
 }
+/// What an organization may choose. A field that is absent, or 0, has its default.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrganizationSettings {
+    /// Messages that a mailbox holds: 1 to 100,000. Default: 1,000.
+    #[prost(uint32, tag = "1")]
+    pub mailbox_messages: u32,
+    /// Payload bytes that a mailbox holds: 256 KiB to 256 MiB. Default: 8 MiB.
+    #[prost(uint64, tag = "2")]
+    pub mailbox_bytes: u64,
+    /// What to do when a mailbox is full.
+    #[prost(enumeration = "OverflowPolicy", tag = "3")]
+    pub overflow_policy: i32,
+    /// Of messages whose caller names none: 1 s to 7 days. Default: 7 days, or the longest.
+    #[prost(message, optional, tag = "4")]
+    pub time_to_live: ::core::option::Option<::prost_types::Duration>,
+    /// Longest that a caller may name: 1 s to 7 days. Default: 7 days.
+    #[prost(message, optional, tag = "5")]
+    pub longest_time_to_live: ::core::option::Option<::prost_types::Duration>,
+    /// Counted frames that a daemon may send in a minute: 1 to 1,000,000. Default: as gateways are configured,
+    /// usually 100.
+    #[prost(uint32, tag = "6")]
+    pub frames_per_minute: u32,
+    /// The same for clients that announce themselves. Default: likewise, usually 6,000.
+    #[prost(uint32, tag = "7")]
+    pub frames_per_minute_announced: u32,
+    /// Largest window that a daemon gets: 1 to 1,000 messages. Default: 1,000.
+    #[prost(uint32, tag = "8")]
+    pub max_in_flight: u32,
+    /// Likewise: 64 KiB to 16 MiB. Default: 16 MiB.
+    #[prost(uint64, tag = "9")]
+    pub max_in_flight_bytes: u64,
+    /// Daemons of an orchestrator that may be connected: 1 to 100. Default: as the routers are configured, usually 5.
+    #[prost(uint32, tag = "10")]
+    pub sessions_per_orchestrator: u32,
+    /// Any well-formed orchestrator id may log in and be routed to. Default: as the organization was created.
+    #[prost(bool, optional, tag = "11")]
+    pub auto_create_orchestrators: ::core::option::Option<bool>,
+}
+/// Names an organization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOrganizationSettingsRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+}
+/// What is in force.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOrganizationSettingsResponse {
+    /// Every field has its value, but for those whose default is a matter of another service.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<OrganizationSettings>,
+}
+/// New settings.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateOrganizationSettingsRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// All of them: what is absent goes back to its default.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<OrganizationSettings>,
+}
+/// Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateOrganizationSettingsResponse {
+    /// What is in force.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<OrganizationSettings>,
+}
 /// What a revocation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -356,6 +425,40 @@ impl RevocationKind {
             "REVOCATION_KIND_API_KEY" => Some(Self::ApiKey),
             "REVOCATION_KIND_ORCHESTRATOR" => Some(Self::Orchestrator),
             "REVOCATION_KIND_ORGANIZATION" => Some(Self::Organization),
+            _ => None,
+        }
+    }
+}
+/// What becomes of a message for a full mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OverflowPolicy {
+    /// Means REFUSE_NEWEST.
+    Unspecified = 0,
+    /// It is refused with RESOURCE_EXHAUSTED.
+    RefuseNewest = 1,
+    /// The oldest message not in flight makes room, of the lowest priority that has one, and never of a higher one than
+    /// the newcomer's.
+    ReplaceOldest = 2,
+}
+impl OverflowPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OVERFLOW_POLICY_UNSPECIFIED",
+            Self::RefuseNewest => "OVERFLOW_POLICY_REFUSE_NEWEST",
+            Self::ReplaceOldest => "OVERFLOW_POLICY_REPLACE_OLDEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OVERFLOW_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "OVERFLOW_POLICY_REFUSE_NEWEST" => Some(Self::RefuseNewest),
+            "OVERFLOW_POLICY_REPLACE_OLDEST" => Some(Self::ReplaceOldest),
             _ => None,
         }
     }
@@ -1316,6 +1419,67 @@ pub mod credential_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What an organization has chosen, defaults filled in. Scope admin:read.
+        pub async fn get_organization_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOrganizationSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetOrganizationSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/GetOrganizationSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "GetOrganizationSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces all of it; in force everywhere within 30 s, for connections when they log in next. Operators only: limits
+        /// protect the others.
+        pub async fn update_organization_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateOrganizationSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateOrganizationSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/UpdateOrganizationSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "UpdateOrganizationSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1353,6 +1517,23 @@ pub mod credential_service_server {
             request: tonic::Request<super::CreateApiKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// What an organization has chosen, defaults filled in. Scope admin:read.
+        async fn get_organization_settings(
+            &self,
+            request: tonic::Request<super::GetOrganizationSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetOrganizationSettingsResponse>,
+            tonic::Status,
+        >;
+        /// Replaces all of it; in force everywhere within 30 s, for connections when they log in next. Operators only: limits
+        /// protect the others.
+        async fn update_organization_settings(
+            &self,
+            request: tonic::Request<super::UpdateOrganizationSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateOrganizationSettingsResponse>,
             tonic::Status,
         >;
     }
@@ -1562,6 +1743,111 @@ pub mod credential_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/GetOrganizationSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOrganizationSettingsSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::GetOrganizationSettingsRequest>
+                    for GetOrganizationSettingsSvc<T> {
+                        type Response = super::GetOrganizationSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::GetOrganizationSettingsRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::get_organization_settings(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOrganizationSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/UpdateOrganizationSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateOrganizationSettingsSvc<T: CredentialService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<
+                        super::UpdateOrganizationSettingsRequest,
+                    > for UpdateOrganizationSettingsSvc<T> {
+                        type Response = super::UpdateOrganizationSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::UpdateOrganizationSettingsRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::update_organization_settings(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateOrganizationSettingsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

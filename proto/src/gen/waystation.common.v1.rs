@@ -28,6 +28,37 @@ pub struct LaneNumbers {
     #[prost(uint64, tag = "4")]
     pub low: u64,
 }
+/// One thing that happened.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Activity {
+    /// What.
+    #[prost(enumeration = "ActivityKind", tag = "1")]
+    pub kind: i32,
+    /// When, by the clock of the service that saw it.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whose; empty before a login.
+    #[prost(string, tag = "3")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose; empty before a login.
+    #[prost(string, tag = "4")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// The process; empty if not known.
+    #[prost(string, tag = "5")]
+    pub daemon_id: ::prost::alloc::string::String,
+    /// The session; empty if none.
+    #[prost(string, tag = "6")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The message; empty if it is not about one.
+    #[prost(string, tag = "7")]
+    pub message_id: ::prost::alloc::string::String,
+    /// How many; 1 unless it says otherwise.
+    #[prost(uint64, tag = "8")]
+    pub count: u64,
+    /// See the kinds; empty if there is nothing more to say.
+    #[prost(string, tag = "9")]
+    pub detail: ::prost::alloc::string::String,
+}
 /// How urgent a message is. Each priority is a lane with its own dense sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -215,6 +246,93 @@ impl ErrorReason {
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_STORE_FULL" => Some(Self::StoreFull),
             "ERROR_REASON_SUPERSEDED" => Some(Self::Superseded),
+            _ => None,
+        }
+    }
+}
+/// What services do, as operators may watch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ActivityKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// message.routed: accepted, and a live session is told.
+    MessageRouted = 1,
+    /// message.queued: accepted, and nobody is connected.
+    MessageQueued = 2,
+    /// message.acknowledged: by a daemon; `count` of them.
+    MessageAcknowledged = 3,
+    /// message.dead_lettered: rejected, or attempts used up; `count` of them.
+    MessageDeadLettered = 4,
+    /// session.registered: opened in the store.
+    SessionRegistered = 5,
+    /// session.unregistered: closed in the store.
+    SessionUnregistered = 6,
+    /// connection.new: a WebSocket was accepted.
+    ConnectionNew = 7,
+    /// connection.authenticated: it has logged in.
+    ConnectionAuthenticated = 8,
+    /// connection.closed: `detail` is the name of the close code.
+    ConnectionClosed = 9,
+    /// auth.succeeded: a login by WebSocket or REST.
+    AuthSucceeded = 10,
+    /// auth.failed: likewise; `detail` is the code that the client got.
+    AuthFailed = 11,
+    /// heartbeat.received: `detail` is the reported status.
+    HeartbeatReceived = 12,
+    /// queue.processing_started: a session begins to get what waited for it.
+    QueueProcessingStarted = 13,
+    /// queue.processing_completed: all that waited has been sent.
+    QueueProcessingCompleted = 14,
+}
+impl ActivityKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACTIVITY_KIND_UNSPECIFIED",
+            Self::MessageRouted => "ACTIVITY_KIND_MESSAGE_ROUTED",
+            Self::MessageQueued => "ACTIVITY_KIND_MESSAGE_QUEUED",
+            Self::MessageAcknowledged => "ACTIVITY_KIND_MESSAGE_ACKNOWLEDGED",
+            Self::MessageDeadLettered => "ACTIVITY_KIND_MESSAGE_DEAD_LETTERED",
+            Self::SessionRegistered => "ACTIVITY_KIND_SESSION_REGISTERED",
+            Self::SessionUnregistered => "ACTIVITY_KIND_SESSION_UNREGISTERED",
+            Self::ConnectionNew => "ACTIVITY_KIND_CONNECTION_NEW",
+            Self::ConnectionAuthenticated => "ACTIVITY_KIND_CONNECTION_AUTHENTICATED",
+            Self::ConnectionClosed => "ACTIVITY_KIND_CONNECTION_CLOSED",
+            Self::AuthSucceeded => "ACTIVITY_KIND_AUTH_SUCCEEDED",
+            Self::AuthFailed => "ACTIVITY_KIND_AUTH_FAILED",
+            Self::HeartbeatReceived => "ACTIVITY_KIND_HEARTBEAT_RECEIVED",
+            Self::QueueProcessingStarted => "ACTIVITY_KIND_QUEUE_PROCESSING_STARTED",
+            Self::QueueProcessingCompleted => "ACTIVITY_KIND_QUEUE_PROCESSING_COMPLETED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACTIVITY_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACTIVITY_KIND_MESSAGE_ROUTED" => Some(Self::MessageRouted),
+            "ACTIVITY_KIND_MESSAGE_QUEUED" => Some(Self::MessageQueued),
+            "ACTIVITY_KIND_MESSAGE_ACKNOWLEDGED" => Some(Self::MessageAcknowledged),
+            "ACTIVITY_KIND_MESSAGE_DEAD_LETTERED" => Some(Self::MessageDeadLettered),
+            "ACTIVITY_KIND_SESSION_REGISTERED" => Some(Self::SessionRegistered),
+            "ACTIVITY_KIND_SESSION_UNREGISTERED" => Some(Self::SessionUnregistered),
+            "ACTIVITY_KIND_CONNECTION_NEW" => Some(Self::ConnectionNew),
+            "ACTIVITY_KIND_CONNECTION_AUTHENTICATED" => {
+                Some(Self::ConnectionAuthenticated)
+            }
+            "ACTIVITY_KIND_CONNECTION_CLOSED" => Some(Self::ConnectionClosed),
+            "ACTIVITY_KIND_AUTH_SUCCEEDED" => Some(Self::AuthSucceeded),
+            "ACTIVITY_KIND_AUTH_FAILED" => Some(Self::AuthFailed),
+            "ACTIVITY_KIND_HEARTBEAT_RECEIVED" => Some(Self::HeartbeatReceived),
+            "ACTIVITY_KIND_QUEUE_PROCESSING_STARTED" => {
+                Some(Self::QueueProcessingStarted)
+            }
+            "ACTIVITY_KIND_QUEUE_PROCESSING_COMPLETED" => {
+                Some(Self::QueueProcessingCompleted)
+            }
             _ => None,
         }
     }

@@ -11,13 +11,22 @@ pub struct DeliverRequest {
     /// Pushes were dropped because the queue was full: every session compares its heads with the store.
     #[prost(bool, tag = "3")]
     pub dropped: bool,
+    /// Somebody watches activities through this router: the gateway reports its own until it is told otherwise.
+    #[prost(bool, tag = "4")]
+    pub wants_activity: bool,
 }
 /// From the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeliverResponse {
     /// Answers each ping; a router takes a stream silent for 4 s as broken.
     #[prost(uint64, tag = "1")]
     pub received: u64,
+    /// What happened here since the last one, if the router wants to know.
+    #[prost(message, repeated, tag = "2")]
+    pub activities: ::prost::alloc::vec::Vec<super::super::common::v1::Activity>,
+    /// Activities that found no room.
+    #[prost(uint64, tag = "3")]
+    pub dropped_activities: u64,
 }
 /// A hint for one session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -75,6 +84,9 @@ pub struct Entry {
     /// W3C trace context of the caller; empty if it gave none.
     #[prost(string, tag = "7")]
     pub traceparent: ::prost::alloc::string::String,
+    /// The orchestrator that sent it; empty: a backend.
+    #[prost(string, tag = "8")]
+    pub sender_orchestrator_id: ::prost::alloc::string::String,
 }
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -158,6 +170,199 @@ pub mod termination {
         }
     }
 }
+/// Names sessions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseSessionsRequest {
+    /// At most 1,000.
+    #[prost(string, repeated, tag = "1")]
+    pub session_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseSessionsResponse {
+    /// Those that were open here.
+    #[prost(uint32, tag = "1")]
+    pub closed: u32,
+}
+/// Which connections.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConnectionsRequest {
+    /// Empty: every organization's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Empty: every orchestrator's.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the beginning.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// In the order of their session ids.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConnectionsResponse {
+    /// The page.
+    #[prost(message, repeated, tag = "1")]
+    pub connections: ::prost::alloc::vec::Vec<Connection>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Connections that have not logged in.
+    #[prost(uint32, tag = "3")]
+    pub unauthenticated: u32,
+}
+/// A connection that has logged in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Connection {
+    /// Minted by this gateway.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Tenant.
+    #[prost(string, tag = "2")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whom it serves.
+    #[prost(string, tag = "3")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// The process.
+    #[prost(string, tag = "4")]
+    pub daemon_id: ::prost::alloc::string::String,
+    /// Observed health.
+    #[prost(enumeration = "ConnectionState", tag = "5")]
+    pub state: i32,
+    /// Since when.
+    #[prost(message, optional, tag = "6")]
+    pub open_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Absent: none yet.
+    #[prost(message, optional, tag = "7")]
+    pub last_heartbeat_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the client was heard of last.
+    #[prost(message, optional, tag = "8")]
+    pub last_frame_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// From the sending of the message acknowledged last to its acknowledgement: line and daemon together. Absent: none yet.
+    #[prost(message, optional, tag = "9")]
+    pub latency: ::core::option::Option<::prost_types::Duration>,
+    /// Frames of the server.
+    #[prost(uint64, tag = "10")]
+    pub sent: u64,
+    /// Frames of the client.
+    #[prost(uint64, tag = "11")]
+    pub received: u64,
+    /// Frames of the client that were answered by an error or a limit.
+    #[prost(uint64, tag = "12")]
+    pub errors: u64,
+    /// Messages sent and not acknowledged.
+    #[prost(uint32, tag = "13")]
+    pub in_flight: u32,
+    /// What the daemon reported last: active, idle, busy, paused, error; empty if nothing.
+    #[prost(string, tag = "14")]
+    pub reported_status: ::prost::alloc::string::String,
+    /// What the daemon reported last, a JSON object; empty if nothing.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub reported_metrics: ::prost::bytes::Bytes,
+}
+/// Nothing to say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatsRequest {}
+/// Counted since the process started.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStatsResponse {
+    /// This run of the process.
+    #[prost(string, tag = "1")]
+    pub incarnation_id: ::prost::alloc::string::String,
+    /// When it started.
+    #[prost(message, optional, tag = "2")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// It accepts nobody and is about to stop.
+    #[prost(bool, tag = "3")]
+    pub draining: bool,
+    /// Its lease holds: it may deliver.
+    #[prost(bool, tag = "4")]
+    pub leased: bool,
+    /// Open connections.
+    #[prost(uint64, tag = "5")]
+    pub connections: u64,
+    /// Of these, those that have logged in.
+    #[prost(uint64, tag = "6")]
+    pub sessions: u64,
+    /// Frames of clients.
+    #[prost(uint64, tag = "7")]
+    pub received: u64,
+    /// Frames for clients.
+    #[prost(uint64, tag = "8")]
+    pub sent: u64,
+    /// Closed WebSockets by the name of their close code; BY_CLIENT: the client or the line.
+    #[prost(map = "string, uint64", tag = "9")]
+    pub closes: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+}
+/// How to leave.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainRequest {
+    /// Daemons are told to come back within this time, each at a moment of its own. Absent: as configured. At most 10 min.
+    #[prost(message, optional, tag = "1")]
+    pub spread: ::core::option::Option<::prost_types::Duration>,
+}
+/// It has begun.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainResponse {
+    /// Sessions that were told.
+    #[prost(uint32, tag = "1")]
+    pub sessions: u32,
+}
+/// Health of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConnectionState {
+    /// Never sent.
+    Unspecified = 0,
+    /// It has not logged in. Only counted, as `unauthenticated`.
+    Connecting = 1,
+    /// Logged in; no heartbeat yet.
+    Connected = 2,
+    /// A frame went either way within the last 30 s, heartbeats aside.
+    Active = 3,
+    /// Alive, and nothing to do.
+    Idle = 4,
+    /// A heartbeat is overdue, or the client does not read.
+    Degraded = 5,
+    /// Told to leave, or leaving.
+    Disconnected = 6,
+    /// The daemon reports an error.
+    Error = 7,
+}
+impl ConnectionState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONNECTION_STATE_UNSPECIFIED",
+            Self::Connecting => "CONNECTION_STATE_CONNECTING",
+            Self::Connected => "CONNECTION_STATE_CONNECTED",
+            Self::Active => "CONNECTION_STATE_ACTIVE",
+            Self::Idle => "CONNECTION_STATE_IDLE",
+            Self::Degraded => "CONNECTION_STATE_DEGRADED",
+            Self::Disconnected => "CONNECTION_STATE_DISCONNECTED",
+            Self::Error => "CONNECTION_STATE_ERROR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONNECTION_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONNECTION_STATE_CONNECTING" => Some(Self::Connecting),
+            "CONNECTION_STATE_CONNECTED" => Some(Self::Connected),
+            "CONNECTION_STATE_ACTIVE" => Some(Self::Active),
+            "CONNECTION_STATE_IDLE" => Some(Self::Idle),
+            "CONNECTION_STATE_DEGRADED" => Some(Self::Degraded),
+            "CONNECTION_STATE_DISCONNECTED" => Some(Self::Disconnected),
+            "CONNECTION_STATE_ERROR" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod gateway_service_client {
     #![allow(
@@ -169,7 +374,7 @@ pub mod gateway_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Called by routers.
+    /// Called by routers and, but for Deliver, by operators (scope admin:*).
     #[derive(Debug, Clone)]
     pub struct GatewayServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -266,6 +471,117 @@ pub mod gateway_service_client {
                 );
             self.inner.streaming(req, path, codec).await
         }
+        /// Closes connections with 4006.
+        pub async fn close_sessions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseSessionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.gateway.v1.GatewayService/CloseSessions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.gateway.v1.GatewayService",
+                        "CloseSessions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The connections of this gateway that have logged in, with their observed health.
+        pub async fn list_connections(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConnectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConnectionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.gateway.v1.GatewayService/ListConnections",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.gateway.v1.GatewayService",
+                        "ListConnections",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What this gateway has done since it started.
+        pub async fn get_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.gateway.v1.GatewayService/GetStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.gateway.v1.GatewayService", "GetStats"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells every daemon to come back elsewhere, and accepts nobody any more; the process goes on until it is stopped.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.gateway.v1.GatewayService/Drain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.gateway.v1.GatewayService", "Drain"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -292,8 +608,37 @@ pub mod gateway_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::DeliverRequest>>,
         ) -> std::result::Result<tonic::Response<Self::DeliverStream>, tonic::Status>;
+        /// Closes connections with 4006.
+        async fn close_sessions(
+            &self,
+            request: tonic::Request<super::CloseSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseSessionsResponse>,
+            tonic::Status,
+        >;
+        /// The connections of this gateway that have logged in, with their observed health.
+        async fn list_connections(
+            &self,
+            request: tonic::Request<super::ListConnectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConnectionsResponse>,
+            tonic::Status,
+        >;
+        /// What this gateway has done since it started.
+        async fn get_stats(
+            &self,
+            request: tonic::Request<super::GetStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatsResponse>,
+            tonic::Status,
+        >;
+        /// Tells every daemon to come back elsewhere, and accepts nobody any more; the process goes on until it is stopped.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status>;
     }
-    /// Called by routers.
+    /// Called by routers and, but for Deliver, by operators (scope admin:*).
     #[derive(Debug)]
     pub struct GatewayServiceServer<T> {
         inner: Arc<T>,
@@ -414,6 +759,186 @@ pub mod gateway_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.gateway.v1.GatewayService/CloseSessions" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseSessionsSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::CloseSessionsRequest>
+                    for CloseSessionsSvc<T> {
+                        type Response = super::CloseSessionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseSessionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::close_sessions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseSessionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.gateway.v1.GatewayService/ListConnections" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConnectionsSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::ListConnectionsRequest>
+                    for ListConnectionsSvc<T> {
+                        type Response = super::ListConnectionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConnectionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::list_connections(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConnectionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.gateway.v1.GatewayService/GetStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatsSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::GetStatsRequest>
+                    for GetStatsSvc<T> {
+                        type Response = super::GetStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::get_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.gateway.v1.GatewayService/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::DrainRequest> for DrainSvc<T> {
+                        type Response = super::DrainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

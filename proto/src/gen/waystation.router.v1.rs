@@ -156,6 +156,14 @@ pub struct GetMailboxResponse {
     /// The session that holds it; empty if none.
     #[prost(string, tag = "7")]
     pub session_id: ::prost::alloc::string::String,
+    /// Until it is full, if it goes on growing as it has since somebody looked last (through this router, between a second
+    /// and ten minutes ago) or, while nobody holds it, since its oldest message. Absent if it does not grow or nothing can
+    /// be said.
+    #[prost(message, optional, tag = "8")]
+    pub time_to_overflow: ::core::option::Option<::prost_types::Duration>,
+    /// Messages that could not be processed and are kept.
+    #[prost(uint64, tag = "9")]
+    pub dead_letters: u64,
 }
 /// One lane of a mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -262,6 +270,336 @@ pub struct SessionInfo {
     /// Event patterns it asked for.
     #[prost(string, repeated, tag = "8")]
     pub subscriptions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Tenant.
+    #[prost(string, tag = "9")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whom it serves.
+    #[prost(string, tag = "10")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// What the daemon reported last, a JSON object; empty if nothing.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub metrics: ::prost::bytes::Bytes,
+}
+/// Names a mailbox and a page of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMessagesRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose mailbox.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// Messages that are wanted: at most 100, which is the default. A page also ends at 2 MiB of data.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the beginning.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Messages by priority, the most urgent first, and within one by sequence.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMessagesResponse {
+    /// The page.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<StoredMessage>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A message as the store keeps it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredMessage {
+    /// The caller's id or the composed one.
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<super::super::common::v1::Position>,
+    /// Dotted lower-case name.
+    #[prost(string, tag = "3")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Empty if none.
+    #[prost(string, tag = "4")]
+    pub channel_id: ::prost::alloc::string::String,
+    /// The JSON object as the caller sent it.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub data: ::prost::bytes::Bytes,
+    /// When it was accepted; absent for dead letters.
+    #[prost(message, optional, tag = "6")]
+    pub accept_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its time to live ends; absent for dead letters.
+    #[prost(message, optional, tag = "7")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Deliveries begun or, of a message never sent, 1.
+    #[prost(uint32, tag = "8")]
+    pub attempt: u32,
+    /// It has been sent to the session that holds the mailbox and is not waiting out a nack.
+    #[prost(bool, tag = "9")]
+    pub in_flight: bool,
+    /// W3C trace context of the caller; empty if it gave none.
+    #[prost(string, tag = "10")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// The orchestrator that sent it; empty: a backend.
+    #[prost(string, tag = "11")]
+    pub sender_orchestrator_id: ::prost::alloc::string::String,
+}
+/// Names a mailbox.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeMailboxRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose mailbox.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+}
+/// Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeMailboxResponse {
+    /// Messages that were removed.
+    #[prost(uint64, tag = "1")]
+    pub purged: u64,
+}
+/// Names a mailbox and a page of its dead letters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeadLettersRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose mailbox.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// Dead letters that are wanted: at most 100, which is the default. A page also ends at 2 MiB of data.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the oldest.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Dead letters, oldest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersResponse {
+    /// The page.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A message that could not be processed. The newest 1,000 of a mailbox are kept, at most 8 MiB and 30 days.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    /// Counts the dead letters of the mailbox, from 1; never given twice.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// As it was delivered last; `attempt` is how often.
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<StoredMessage>,
+    /// What the daemon said when it rejected it, or that its attempts were used up.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// When it died.
+    #[prost(message, optional, tag = "4")]
+    pub dead_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Names dead letters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RedriveDeadLettersRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose mailbox.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// Which; at most 1,000. Empty: the oldest.
+    #[prost(uint64, repeated, tag = "3")]
+    pub numbers: ::prost::alloc::vec::Vec<u64>,
+    /// How many at most; 0: 100. At most 1,000.
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+/// What became of them. A call may be repeated: a dead letter that was routed and not yet dropped is a duplicate.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RedriveDeadLettersResponse {
+    /// In the order of their numbers.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<RedrivenMessage>,
+    /// Dead letters that are left in the mailbox.
+    #[prost(uint64, tag = "2")]
+    pub remaining: u64,
+}
+/// One dead letter.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RedrivenMessage {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Its id as a dead letter.
+    #[prost(string, tag = "2")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Routed or refused; a refused one stays a dead letter.
+    #[prost(oneof = "redriven_message::Outcome", tags = "3, 4")]
+    pub outcome: ::core::option::Option<redriven_message::Outcome>,
+}
+/// Nested message and enum types in `RedrivenMessage`.
+pub mod redriven_message {
+    /// Routed or refused; a refused one stays a dead letter.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// Routed, with its new id.
+        #[prost(message, tag = "3")]
+        Routed(super::RouteMessageResponse),
+        /// Refused.
+        #[prost(message, tag = "4")]
+        Error(::tonic_types::Status),
+    }
+}
+/// Names a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSessionRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// As auth_success told it.
+    #[prost(string, tag = "2")]
+    pub session_id: ::prost::alloc::string::String,
+}
+/// The session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSessionResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub session: ::core::option::Option<SessionInfo>,
+}
+/// Names a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TerminateSessionRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// As auth_success told it.
+    #[prost(string, tag = "2")]
+    pub session_id: ::prost::alloc::string::String,
+}
+/// Its gateway has been told, or has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TerminateSessionResponse {}
+/// Names orchestrators.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchPresenceRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// 1 to 1,000.
+    #[prost(string, repeated, tag = "2")]
+    pub orchestrator_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Changes; none: the stream lives, told each 10 s. First comes every orchestrator that was named.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchPresenceResponse {
+    /// Each with what is so now; what changed and changed back in between is not told.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<PresenceChange>,
+}
+/// How an orchestrator can be reached now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceChange {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// As it is now.
+    #[prost(message, optional, tag = "2")]
+    pub presence: ::core::option::Option<GetPresenceResponse>,
+}
+/// Which activities are wanted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchActivityRequest {
+    /// Empty: the token's or, for a token that names none, every organization's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Empty: all.
+    #[prost(enumeration = "super::super::common::v1::ActivityKind", repeated, tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Empty: all. At most 1,000.
+    #[prost(string, repeated, tag = "3")]
+    pub orchestrator_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What happened; nothing: the stream lives, told each 10 s.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchActivityResponse {
+    /// In the order in which this router learnt of them.
+    #[prost(message, repeated, tag = "1")]
+    pub activities: ::prost::alloc::vec::Vec<super::super::common::v1::Activity>,
+    /// Activities that were dropped since the answer before, because the watcher or the router was too slow for them. They
+    /// are counted before they are filtered.
+    #[prost(uint64, tag = "2")]
+    pub dropped: u64,
+}
+/// Names an organization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatsRequest {
+    /// Empty: the token's or, for a token that names none, all organizations together.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+}
+/// Counted by this router since it started, but for what the store keeps.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct GetStatsResponse {
+    /// When counting began.
+    #[prost(message, optional, tag = "1")]
+    pub since_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Messages accepted, duplicates not among them.
+    #[prost(uint64, tag = "2")]
+    pub accepted: u64,
+    /// Messages whose id was known.
+    #[prost(uint64, tag = "3")]
+    pub duplicates: u64,
+    /// Messages refused.
+    #[prost(uint64, tag = "4")]
+    pub refused: u64,
+    /// Messages acknowledged through this router.
+    #[prost(uint64, tag = "5")]
+    pub acknowledged: u64,
+    /// Messages that became dead letters by an answer or a silence of their daemon.
+    #[prost(uint64, tag = "6")]
+    pub dead: u64,
+    /// acknowledged / (acknowledged + dead); absent as long as both are 0.
+    #[prost(double, optional, tag = "7")]
+    pub success_rate: ::core::option::Option<f64>,
+    /// From acceptance to acknowledgement; absent as long as nothing was acknowledged.
+    #[prost(message, optional, tag = "8")]
+    pub delivery_time: ::core::option::Option<DeliveryTime>,
+    /// Messages that wait or are in flight; of a large store as counted within the last minute.
+    #[prost(uint64, tag = "9")]
+    pub queue_depth: u64,
+    /// Mailboxes that were ever used, likewise.
+    #[prost(uint64, tag = "10")]
+    pub mailboxes: u64,
+}
+/// Times from acceptance to acknowledgement, in milliseconds, with two significant digits.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DeliveryTime {
+    /// Messages that were measured.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Mean.
+    #[prost(double, tag = "2")]
+    pub mean_ms: f64,
+    /// Half of them took at most this.
+    #[prost(uint64, tag = "3")]
+    pub p50_ms: u64,
+    /// 90 %.
+    #[prost(uint64, tag = "4")]
+    pub p90_ms: u64,
+    /// 99 %.
+    #[prost(uint64, tag = "5")]
+    pub p99_ms: u64,
+    /// 99.9 %.
+    #[prost(uint64, tag = "6")]
+    pub p999_ms: u64,
+    /// The longest.
+    #[prost(uint64, tag = "7")]
+    pub max_ms: u64,
 }
 /// When RouteMessage answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -671,6 +1009,266 @@ pub mod router_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What waits in a mailbox; looking changes nothing. Scope messages:read.
+        pub async fn list_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/ListMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "ListMessages"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes every message of a mailbox, in flight or not; daemons are told of the gap. Scope admin:write.
+        pub async fn purge_mailbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PurgeMailboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PurgeMailboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/PurgeMailbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "PurgeMailbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Messages that could not be processed. Scope messages:read.
+        pub async fn list_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/ListDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "ListDeadLetters",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Routes dead letters once more, as new messages with the ids `<id>.r1`, `.r2` and so on. At most 200 a second for an
+        /// organization; RetryInfo says when more can go. Scope admin:write.
+        pub async fn redrive_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RedriveDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RedriveDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/RedriveDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "RedriveDeadLetters",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A live session by its id. Scope presence:read.
+        pub async fn get_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/GetSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "GetSession"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Closes the connection of a session with 4006; its mail waits. Scope admin:write.
+        pub async fn terminate_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TerminateSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TerminateSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/TerminateSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "TerminateSession",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Presence of orchestrators as it is, then each change. Scope presence:read.
+        pub async fn watch_presence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchPresenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchPresenceResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/WatchPresence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "WatchPresence",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What this router and the gateways do, as it happens. What a watcher does not take in time is dropped and counted.
+        /// Scope admin:read.
+        pub async fn watch_activity(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchActivityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchActivityResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/WatchActivity",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "WatchActivity",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What this router has done since it started, and how much waits. Scope admin:read.
+        pub async fn get_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/GetStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "GetStats"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -738,6 +1336,92 @@ pub mod router_service_server {
             request: tonic::Request<super::ListSessionsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListSessionsResponse>,
+            tonic::Status,
+        >;
+        /// What waits in a mailbox; looking changes nothing. Scope messages:read.
+        async fn list_messages(
+            &self,
+            request: tonic::Request<super::ListMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMessagesResponse>,
+            tonic::Status,
+        >;
+        /// Removes every message of a mailbox, in flight or not; daemons are told of the gap. Scope admin:write.
+        async fn purge_mailbox(
+            &self,
+            request: tonic::Request<super::PurgeMailboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PurgeMailboxResponse>,
+            tonic::Status,
+        >;
+        /// Messages that could not be processed. Scope messages:read.
+        async fn list_dead_letters(
+            &self,
+            request: tonic::Request<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// Routes dead letters once more, as new messages with the ids `<id>.r1`, `.r2` and so on. At most 200 a second for an
+        /// organization; RetryInfo says when more can go. Scope admin:write.
+        async fn redrive_dead_letters(
+            &self,
+            request: tonic::Request<super::RedriveDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RedriveDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// A live session by its id. Scope presence:read.
+        async fn get_session(
+            &self,
+            request: tonic::Request<super::GetSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionResponse>,
+            tonic::Status,
+        >;
+        /// Closes the connection of a session with 4006; its mail waits. Scope admin:write.
+        async fn terminate_session(
+            &self,
+            request: tonic::Request<super::TerminateSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TerminateSessionResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchPresence method.
+        type WatchPresenceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchPresenceResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Presence of orchestrators as it is, then each change. Scope presence:read.
+        async fn watch_presence(
+            &self,
+            request: tonic::Request<super::WatchPresenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchPresenceStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchActivity method.
+        type WatchActivityStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchActivityResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What this router and the gateways do, as it happens. What a watcher does not take in time is dropped and counted.
+        /// Scope admin:read.
+        async fn watch_activity(
+            &self,
+            request: tonic::Request<super::WatchActivityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchActivityStream>,
+            tonic::Status,
+        >;
+        /// What this router has done since it started, and how much waits. Scope admin:read.
+        async fn get_stats(
+            &self,
+            request: tonic::Request<super::GetStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatsResponse>,
             tonic::Status,
         >;
     }
@@ -1091,6 +1775,416 @@ pub mod router_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/waystation.router.v1.RouterService/ListMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMessagesSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::ListMessagesRequest>
+                    for ListMessagesSvc<T> {
+                        type Response = super::ListMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::list_messages(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/PurgeMailbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct PurgeMailboxSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::PurgeMailboxRequest>
+                    for PurgeMailboxSvc<T> {
+                        type Response = super::PurgeMailboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PurgeMailboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::purge_mailbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PurgeMailboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/ListDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeadLettersSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::ListDeadLettersRequest>
+                    for ListDeadLettersSvc<T> {
+                        type Response = super::ListDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::list_dead_letters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/RedriveDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct RedriveDeadLettersSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::RedriveDeadLettersRequest>
+                    for RedriveDeadLettersSvc<T> {
+                        type Response = super::RedriveDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RedriveDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::redrive_dead_letters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RedriveDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/GetSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSessionSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::GetSessionRequest>
+                    for GetSessionSvc<T> {
+                        type Response = super::GetSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::get_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/TerminateSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct TerminateSessionSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::TerminateSessionRequest>
+                    for TerminateSessionSvc<T> {
+                        type Response = super::TerminateSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TerminateSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::terminate_session(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TerminateSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/WatchPresence" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchPresenceSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::ServerStreamingService<super::WatchPresenceRequest>
+                    for WatchPresenceSvc<T> {
+                        type Response = super::WatchPresenceResponse;
+                        type ResponseStream = T::WatchPresenceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchPresenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::watch_presence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchPresenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/WatchActivity" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchActivitySvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::ServerStreamingService<super::WatchActivityRequest>
+                    for WatchActivitySvc<T> {
+                        type Response = super::WatchActivityResponse;
+                        type ResponseStream = T::WatchActivityStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchActivityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::watch_activity(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchActivitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/GetStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatsSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::GetStatsRequest>
+                    for GetStatsSvc<T> {
+                        type Response = super::GetStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::get_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1253,6 +2347,18 @@ pub struct OpenSessionResponse {
     /// Counts new connections of the mailbox, from 1.
     #[prost(uint64, tag = "6")]
     pub born: u64,
+    /// Window in force: what was asked for, at most the organization's.
+    #[prost(uint32, tag = "7")]
+    pub max_in_flight: u32,
+    /// Likewise, in bytes.
+    #[prost(uint64, tag = "8")]
+    pub max_in_flight_bytes: u64,
+    /// Counted frames that the client may send in a minute; 0: as the gateway is configured.
+    #[prost(uint32, tag = "9")]
+    pub frames_per_minute: u32,
+    /// The same if it announces itself.
+    #[prost(uint32, tag = "10")]
+    pub frames_per_minute_announced: u32,
 }
 /// Heartbeats of many sessions.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1415,6 +2521,29 @@ pub struct Settlement {
     /// Gaps acknowledged without a hole up to here; 0: none.
     #[prost(uint64, tag = "8")]
     pub gap_mark: u64,
+    /// Messages of which the session wants to know whether they are acknowledged afterwards.
+    #[prost(message, repeated, tag = "9")]
+    pub confirm: ::prost::alloc::vec::Vec<MessageRef>,
+}
+/// A message that is asked about.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageRef {
+    /// By place or by id.
+    #[prost(oneof = "message_ref::Which", tags = "1, 2")]
+    pub which: ::core::option::Option<message_ref::Which>,
+}
+/// Nested message and enum types in `MessageRef`.
+pub mod message_ref {
+    /// By place or by id.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Which {
+        /// Where it stands or stood.
+        #[prost(message, tag = "1")]
+        Position(super::super::super::common::v1::Position),
+        /// Its id.
+        #[prost(string, tag = "2")]
+        MessageId(::prost::alloc::string::String),
+    }
 }
 /// Consecutive sequences of one lane and epoch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1473,7 +2602,7 @@ pub struct AcknowledgeResponse {
     pub results: ::prost::alloc::vec::Vec<Settled>,
 }
 /// What became of one settlement.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Settled {
     /// Entries that left by it.
     #[prost(uint64, tag = "1")]
@@ -1484,6 +2613,9 @@ pub struct Settled {
     /// After it.
     #[prost(message, optional, tag = "3")]
     pub heads: ::core::option::Option<super::super::gateway::v1::Heads>,
+    /// For each message of `confirm`.
+    #[prost(bool, repeated, tag = "4")]
+    pub confirmed: ::prost::alloc::vec::Vec<bool>,
 }
 /// Ends a session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1514,6 +2646,30 @@ pub struct UpdateInterestRequest {
 /// Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateInterestResponse {}
+/// Messages of many daemons.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SendMessagesRequest {
+    /// At most 1,024.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<SendMessage>,
+}
+/// A message of a daemon.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendMessage {
+    /// The daemon's. Verified again by the router; says who sends, and for which organization.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// `organization_id` and `wait_for` are not looked at.
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<RouteMessageRequest>,
+}
+/// In the order of the messages.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SendMessagesResponse {
+    /// One for each.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<RouteMessageResult>,
+}
 /// How the store judged what a client remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1874,6 +3030,36 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What daemons send to orchestrators of their organization.
+        pub async fn send_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SendMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SendMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/SendMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "SendMessages",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1943,6 +3129,14 @@ pub mod session_service_server {
             request: tonic::Request<super::UpdateInterestRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UpdateInterestResponse>,
+            tonic::Status,
+        >;
+        /// What daemons send to orchestrators of their organization.
+        async fn send_messages(
+            &self,
+            request: tonic::Request<super::SendMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SendMessagesResponse>,
             tonic::Status,
         >;
     }
@@ -2324,6 +3518,51 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateInterestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/SendMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct SendMessagesSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::SendMessagesRequest>
+                    for SendMessagesSvc<T> {
+                        type Response = super::SendMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SendMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::send_messages(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SendMessagesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

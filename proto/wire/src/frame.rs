@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waystation_domain::{
-    ChannelId, DaemonId, Entry, Epoch, Gap, InstanceId, MessageId, OrchestratorId, Pattern, PerLane, ReportedStatus,
-    ResumePoint, ResumeVerdict, SessionId, Window,
+    ChannelId, DaemonId, Entry, Epoch, EventType, Gap, InstanceId, Lane, MessageId, OrchestratorId, Pattern, PerLane,
+    ReportedStatus, ResumePoint, ResumeVerdict, SessionId, Timestamp, Window,
 };
 
 /// A frame of a client.
@@ -38,10 +38,63 @@ pub enum ClientFrame {
         patterns: Vec<Pattern>,
     },
     /// Has processed events.
-    Ack {
+    Ack(Ack),
+    /// Could not process one now.
+    Nack {
         /// Which.
-        ids: Vec<MessageId>,
+        id: MessageId,
+        /// When it is sent again.
+        delay: Duration,
     },
+    /// Can never process one.
+    Reject {
+        /// Which.
+        id: MessageId,
+        /// Kept with the dead letter.
+        reason: String,
+    },
+    /// Is still working on one.
+    Extend {
+        /// Which.
+        id: MessageId,
+    },
+    /// Sends a message.
+    Send(Box<Outgoing>),
+    /// Has a new token for the same login.
+    AuthRefresh {
+        /// A JWT.
+        access_token: String,
+    },
+    /// Leaves for good.
+    Goodbye,
+}
+
+/// Events that have been processed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ack {
+    /// By their ids.
+    pub ids: Vec<MessageId>,
+    /// By lane: what was sent on this connection up to there; 0: nothing.
+    pub up_to: PerLane<u64>,
+    /// An `ack_result` is wanted.
+    pub confirm: bool,
+}
+
+/// A message of a daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// The addressee.
+    pub orchestrator: OrchestratorId,
+    /// What it is; `None`: `message.received`.
+    pub event_type: Option<EventType>,
+    /// A JSON object.
+    pub data: Bytes,
+    /// Its lane.
+    pub lane: Lane,
+    /// `None`: one is minted.
+    pub id: Option<MessageId>,
+    /// `None`: the organization's default.
+    pub time_to_live: Option<Duration>,
 }
 
 /// A login.
@@ -105,6 +158,8 @@ pub enum ErrorCode {
     NotAuthenticated,
     /// The token does not allow it.
     InsufficientScope,
+    /// Not now: something is full.
+    RateLimited,
     /// A fault behind the gateway; the frame had no effect, or an unknown one.
     InternalError,
 }
@@ -116,6 +171,7 @@ impl ErrorCode {
             ErrorCode::InvalidMessage => "INVALID_MESSAGE",
             ErrorCode::NotAuthenticated => "NOT_AUTHENTICATED",
             ErrorCode::InsufficientScope => "INSUFFICIENT_SCOPE",
+            ErrorCode::RateLimited => "RATE_LIMITED",
             ErrorCode::InternalError => "INTERNAL_ERROR",
         }
     }
@@ -233,6 +289,8 @@ pub enum ServerFrame {
         message: String,
         /// Where.
         field: Option<String>,
+        /// More exactly why, as gRPC callers are told.
+        reason: Option<&'static str>,
     },
     /// A frame was not taken because there were too many.
     RateLimit {
@@ -247,6 +305,29 @@ pub enum ServerFrame {
         /// In a period.
         most: u32,
     },
+    /// What became of acks.
+    AckResult {
+        /// The ack frame.
+        reply_to: Option<String>,
+        /// In the order of the frame.
+        results: Vec<(MessageId, AckStatus)>,
+    },
+    /// A message was accepted.
+    SendAck {
+        /// The send frame.
+        reply_to: Option<String>,
+        /// What was promised.
+        sent: Sent,
+    },
+    /// The new token is in force.
+    AuthRefreshed {
+        /// The frame.
+        reply_to: Option<String>,
+        /// Granted.
+        scopes: Vec<String>,
+        /// When the new token ends.
+        expires: Timestamp,
+    },
     /// Come back elsewhere.
     Reconnect {
         /// Why.
@@ -254,6 +335,57 @@ pub enum ServerFrame {
         /// This client's own share of the spread.
         delay: Duration,
     },
+}
+
+impl ServerFrame {
+    /// Id of the client's frame that it answers.
+    pub fn reply_to(&self) -> Option<&str> {
+        match self {
+            ServerFrame::AuthSuccess { reply_to, .. }
+            | ServerFrame::AuthError { reply_to, .. }
+            | ServerFrame::HeartbeatAck { reply_to, .. }
+            | ServerFrame::Subscribed { reply_to, .. }
+            | ServerFrame::Error { reply_to, .. }
+            | ServerFrame::RateLimit { reply_to, .. }
+            | ServerFrame::AckResult { reply_to, .. }
+            | ServerFrame::SendAck { reply_to, .. }
+            | ServerFrame::AuthRefreshed { reply_to, .. } => reply_to.as_deref(),
+            ServerFrame::Event(_)
+            | ServerFrame::Gap { .. }
+            | ServerFrame::ReplayComplete { .. }
+            | ServerFrame::Reconnect { .. } => None,
+        }
+    }
+}
+
+/// What became of an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckStatus {
+    /// The message has left the mailbox by an ack, now or before.
+    Acked,
+    /// It has not: the ack did nothing.
+    Stale,
+}
+
+impl AckStatus {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            AckStatus::Acked => "ACKED",
+            AckStatus::Stale => "STALE",
+        }
+    }
+}
+
+/// A daemon's message that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The daemon's or the minted one.
+    pub id: MessageId,
+    /// As RouteMessage names it, without its prefix.
+    pub status: &'static str,
+    /// In the lane of its addressee.
+    pub sequence: u64,
 }
 
 /// A message on its way.

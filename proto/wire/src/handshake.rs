@@ -62,6 +62,7 @@ impl Handshake {
             code: ErrorCode::NotAuthenticated,
             message: "the first frame must be auth".into(),
             field: None,
+            reason: None,
         };
         self.premature += 1;
         match self.premature {
@@ -79,6 +80,7 @@ impl ServerFrame {
             code: ErrorCode::InvalidMessage,
             message: error.message,
             field: error.field,
+            reason: None,
         }
     }
 }

@@ -4,4 +4,4 @@ mod decode;
 mod encode;
 
 pub use decode::decode;
-pub use encode::{FrameStamp, encode};
+pub use encode::encode;

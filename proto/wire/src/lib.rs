@@ -5,21 +5,25 @@
 //!
 //! **Invariants:** no I/O, no clock, no randomness. Close codes are made only here.
 
+pub mod binary;
 mod close;
 mod frame;
 mod handshake;
-mod json;
+pub mod json;
+mod payload;
 mod rate;
 mod session;
+mod stamp;
+mod words;
 
 pub use close::{CloseCode, Verdict};
 pub use frame::{
-    AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice, Received,
-    ServerFrame,
+    Ack, AckStatus, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice,
+    Outgoing, Received, Sent, ServerFrame,
 };
 pub use handshake::{Handshake, HandshakeStep};
-pub use json::{FrameStamp, decode, encode};
 pub use session::{
-    CallFailed, ClientProfile, Command, CompareAnswer, Ending, Hint, Opening, Push, ReadRequest, ReadResult, Session,
-    SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
+    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer, SettleRequest,
 };
+pub use stamp::FrameStamp;

@@ -5,6 +5,7 @@
 mod clock;
 mod deliver;
 mod frames;
+mod outgoing;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,10 @@ mod window;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use waystation_domain::{Activation, Entry, Epoch, Heads, Lane, PerLane, ResumeVerdict, ScopeSet, Subscriptions};
+use bytes::Bytes;
+use waystation_domain::{
+    Activation, Entry, Epoch, Heads, Lane, PerLane, ReportedStatus, ResumeVerdict, ScopeSet, Subscriptions, Window,
+};
 
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
@@ -22,8 +26,8 @@ use crate::rate::RateLimit;
 use clock::RedeliveryClock;
 use settle::Settling;
 pub use types::{
-    CallFailed, ClientProfile, Command, CompareAnswer, Ending, Hint, Opening, Push, ReadRequest, ReadResult,
-    SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
+    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer, SettleRequest,
 };
 use window::InFlight;
 
@@ -38,6 +42,8 @@ const COMMANDS: usize = 256;
 pub struct Session {
     config: SessionConfig,
     profile: ClientProfile,
+    scopes: ScopeSet,
+    window: Window,
     /// 0: standby, another session holds the mailbox.
     fence: u64,
     epoch: Option<Epoch>,
@@ -68,12 +74,24 @@ pub struct Session {
     retry_at: Option<Instant>,
     /// Heads of the activation, until all up to there has been sent.
     replay: Option<PerLane<u64>>,
+    /// Something of that has been sent.
+    replaying: bool,
     /// A frame of the client that waits for its answer from the store; later ones wait behind it.
     busy: Option<Busy>,
     comparing: bool,
     compare_at: Instant,
     last_frame: Instant,
     last_heartbeat: Option<Instant>,
+    /// A frame of either side, heartbeats aside.
+    last_traffic: Option<Instant>,
+    /// See [`Health`].
+    latency: Option<Duration>,
+    received: u64,
+    refused: u64,
+    reported: (Option<ReportedStatus>, Option<Bytes>),
+    /// Messages of the client on their way.
+    sending: u32,
+    said_goodbye: bool,
     subscriptions: Subscriptions,
     strikes: u8,
     messages: RateLimit,
@@ -114,7 +132,11 @@ impl Session {
         scopes: ScopeSet,
         now: Instant,
     ) -> Self {
-        let most = if profile.announces_client { config.messages_announced } else { config.messages };
+        let Allowance { window, messages, messages_announced } = opening.allowance;
+        let most = match profile.announces_client {
+            true => messages_announced.unwrap_or(config.messages_announced),
+            false => messages.unwrap_or(config.messages),
+        };
         let mut session = Session {
             fence: 0,
             epoch: None,
@@ -123,7 +145,7 @@ impl Session {
             exits: ExitsState::default(),
             early: BTreeMap::new(),
             early_until: None,
-            in_flight: InFlight::new(profile.window),
+            in_flight: InFlight::new(window),
             clock: RedeliveryClock::default(),
             settling: Settling::default(),
             reading: None,
@@ -135,11 +157,19 @@ impl Session {
             reopen_at: None,
             retry_at: None,
             replay: None,
+            replaying: false,
             busy: None,
             comparing: false,
             compare_at: now + config.compare_every,
             last_frame: now,
             last_heartbeat: None,
+            last_traffic: None,
+            latency: None,
+            received: 0,
+            refused: 0,
+            reported: (None, None),
+            sending: 0,
+            said_goodbye: false,
             subscriptions: opening.subscriptions.clone(),
             strikes: 0,
             messages: RateLimit::new(most, config.messages_period),
@@ -149,8 +179,10 @@ impl Session {
             commands: VecDeque::new(),
             config,
             profile,
+            scopes,
+            window,
         };
-        session.welcome(&opening, scopes);
+        session.welcome(&opening);
         session.reopened(opening, now);
         session
     }
@@ -167,6 +199,7 @@ impl Session {
 
     fn reopened(&mut self, opening: Opening, now: Instant) {
         self.subscriptions = opening.subscriptions;
+        self.window = opening.allowance.window;
         match opening.activation {
             Some(activation) => self.activate(&activation, now),
             None => self.stand_by(),
@@ -174,17 +207,17 @@ impl Session {
         self.step(now);
     }
 
-    fn welcome(&mut self, opening: &Opening, scopes: ScopeSet) {
+    fn welcome(&mut self, opening: &Opening) {
         let lost = (opening.verdict == ResumeVerdict::PossiblyLost).then_some(self.profile.resume);
         let reply_to = self.profile.auth_frame.take();
         self.send(ServerFrame::AuthSuccess {
             reply_to,
             session: self.profile.session.clone(),
-            scopes: scopes.to_strings(),
+            scopes: self.scopes.to_strings(),
             heartbeat_interval: self.config.heartbeat,
             epoch: opening.activation.as_ref().map(|activation| activation.epoch),
             verdict: opening.verdict,
-            window: self.profile.window,
+            window: self.window,
             lost: lost.flatten().map(|seen| crate::LossNotice { seen: seen.positions, epoch: seen.epoch }),
         });
     }
@@ -206,7 +239,7 @@ impl Session {
         self.fence = 0;
         self.early.clear();
         self.early_until = None;
-        self.in_flight = InFlight::new(self.profile.window);
+        self.in_flight = InFlight::new(self.window);
         self.clock = RedeliveryClock::default();
         self.settling.forget_fenced();
         self.reading = None;
@@ -215,6 +248,7 @@ impl Session {
         self.due_at = None;
         self.due = false;
         self.replay = None;
+        self.replaying = false;
     }
 
     fn note_heads(&mut self, heads: &Heads, now: Instant) {
@@ -279,7 +313,34 @@ impl Session {
 
     /// Whether a frame of the client can be taken now. While not, the socket is not read.
     pub fn wants_input(&self) -> bool {
-        self.busy.is_none() && self.commands.len() < COMMANDS
+        self.busy.is_none()
+            && self.commands.len() < COMMANDS
+            && self.sending < outgoing::UNDER_WAY
+            && self.settling.has_room()
+    }
+
+    /// Whether the client has said that it leaves for good.
+    pub fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
+    /// How the connection does.
+    pub fn health(&self, now: Instant) -> Health {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let silent = since(self.last_frame);
+        Health {
+            silent,
+            since_heartbeat: self.last_heartbeat.map(since),
+            is_overdue: silent > self.config.heartbeat + self.config.heartbeat / 2,
+            latency: self.latency,
+            since_traffic: self.last_traffic.map(since),
+            received: self.received,
+            refused: self.refused,
+            in_flight: self.in_flight.len(),
+            status: self.reported.0,
+            metrics: self.reported.1.clone(),
+            is_leaving: self.draining || self.closed,
+        }
     }
 
     /// What to do next.

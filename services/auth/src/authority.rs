@@ -12,7 +12,7 @@ use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Readiness};
 use waystation_store::credential::{
-    ApiKey, Created, Login, Orchestrator, Organization, Rotation, SigningKey as StoredKey,
+    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Rotation, SigningKey as StoredKey,
 };
 use waystation_store::{CredentialStore, Store};
 use waystation_token::{ApiKeySecret, Claims, KeySet, Pepper, RefreshToken, SigningKey, TokenClass, Verifier};
@@ -314,14 +314,14 @@ impl Authority {
     /// The record of an orchestrator; one that need not be made beforehand is as good as made.
     async fn orchestrator(&self, of: &Organization, id: &OrchestratorId) -> Result<Orchestrator, Fault> {
         let found = self.credentials().orchestrator(&of.id, id).await.map_err(Fault::unavailable)?;
-        let implied = || {
-            of.auto_create_orchestrators.then(|| Orchestrator {
-                organization: of.id.clone(),
-                id: id.clone(),
-                display: Default::default(),
-            })
-        };
-        found.or_else(implied).ok_or_else(|| Fault::not_found("orchestrator"))
+        if let Some(orchestrator) = found {
+            return Ok(orchestrator);
+        }
+        let settings = self.credentials().settings(&of.id).await.map_err(Fault::unavailable)?;
+        if !settings.auto_create_orchestrators.unwrap_or(of.auto_create_orchestrators) {
+            return Err(Fault::not_found("orchestrator"));
+        }
+        Ok(Orchestrator { organization: of.id.clone(), id: id.clone(), display: Default::default() })
     }
 
     fn tokens_of(&self, login: &Login) -> Result<(Issued, String), Fault> {
@@ -387,6 +387,27 @@ impl Authority {
     pub async fn create_orchestrator(&self, orchestrator: Orchestrator) -> Result<(), Fault> {
         let created = self.credentials().create_orchestrator(orchestrator, None).await.map_err(Fault::unavailable)?;
         judge_created(created, "orchestrator")
+    }
+
+    /// What an organization has chosen.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such organization.
+    pub async fn settings(&self, id: &OrganizationId) -> Result<OrganizationSettings, Fault> {
+        let found = self.credentials().organization(id).await.map_err(Fault::unavailable)?;
+        let organization = found.ok_or_else(|| Fault::not_found("organization"))?;
+        let settings = self.credentials().settings(id).await.map_err(Fault::unavailable)?;
+        let open = settings.auto_create_orchestrators.or(Some(organization.auto_create_orchestrators));
+        Ok(OrganizationSettings { auto_create_orchestrators: open, ..settings })
+    }
+
+    /// Replaces what an organization has chosen.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such organization.
+    pub async fn set_settings(&self, id: &OrganizationId, settings: OrganizationSettings) -> Result<(), Fault> {
+        let known = self.credentials().set_settings(id, settings, None).await.map_err(Fault::unavailable)?;
+        known.then_some(()).ok_or_else(|| Fault::not_found("organization"))
     }
 
     /// Makes a key with a new id and secret, which is shown here and never again.

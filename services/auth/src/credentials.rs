@@ -5,11 +5,12 @@ use tonic::{Request, Response, Status};
 use waystation_domain::{Scope, ScopeSet};
 use waystation_proto::auth::v1::credential_service_server::CredentialService;
 use waystation_proto::auth::v1::*;
-use waystation_rpc::convert::{parse, parse_optional, timestamp_from};
+use waystation_rpc::convert::{parse, parse_optional, required, timestamp_from};
 use waystation_rpc::{Caller, Fault};
 use waystation_store::credential::{Display, Orchestrator, Organization};
 
 use crate::authority::{Authority, NewApiKey};
+use crate::settings;
 
 /// Longest text that is shown to people.
 const MAX_DISPLAY: usize = 256;
@@ -80,6 +81,28 @@ impl CredentialService for CredentialApi {
         };
         let secret = self.0.create_api_key(key).await?;
         Ok(Response::new(CreateApiKeyResponse { api_key: secret.id().to_string(), api_secret: secret.expose() }))
+    }
+
+    async fn get_organization_settings(
+        &self,
+        request: Request<GetOrganizationSettingsRequest>,
+    ) -> Result<Response<GetOrganizationSettingsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let organization = caller.organization(&request.into_inner().organization_id)?;
+        let settings = settings::to_wire(&self.0.settings(&organization).await?);
+        Ok(Response::new(GetOrganizationSettingsResponse { settings: Some(settings) }))
+    }
+
+    async fn update_organization_settings(
+        &self,
+        request: Request<UpdateOrganizationSettingsRequest>,
+    ) -> Result<Response<UpdateOrganizationSettingsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let UpdateOrganizationSettingsRequest { organization_id, settings } = request.into_inner();
+        let organization = caller.organization(&organization_id)?;
+        let settings = settings::from_wire(&required("settings", settings)?)?;
+        self.0.set_settings(&organization, settings).await?;
+        Ok(Response::new(UpdateOrganizationSettingsResponse { settings: Some(settings::to_wire(&settings)) }))
     }
 }
 

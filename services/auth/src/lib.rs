@@ -7,6 +7,7 @@ mod credentials;
 mod metrics;
 pub mod process;
 mod service;
+mod settings;
 
 use std::sync::Arc;
 

@@ -52,6 +52,11 @@ impl Admission {
         self.0.counts.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 
+    /// Connections that have not logged in.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+
     /// `None`: too many wait already, or the gateway is stopping.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Unauthenticated> {
         let address = network(address);

@@ -1,23 +1,27 @@
 //! One WebSocket from its upgrade to its end.
 
 mod live;
+mod renewal;
 mod socket;
 
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::net::TcpStream;
-use waystation_domain::{Scope, ScopeSet, SessionId, Subscriptions};
+use waystation_domain::{DaemonId, OrchestratorId, Scope, ScopeSet, SessionId, Subscriptions};
+use waystation_proto::common::v1::ActivityKind;
+use waystation_rpc::About;
 use waystation_token::{Claims, TokenError};
 use waystation_wire::{
     AuthRejection, AuthRequest, ClientProfile, CloseCode, Handshake, HandshakeStep, Opening, ServerFrame, Session,
 };
 
-use crate::Parts;
 use crate::admission::Unauthenticated;
 use crate::registry::Registration;
 use crate::upstream::{OpenAnswer, OpenFailed, OpenRequest, SessionKey};
+use crate::{Parts, metrics};
 use live::Live;
+pub(crate) use socket::Format;
 use socket::{Incoming, Socket};
 
 /// A login that a client asks for.
@@ -33,27 +37,40 @@ struct Verified {
 }
 
 /// Runs until the socket or the session ends.
-pub(crate) async fn run(parts: Parts, stream: TcpStream, read: Vec<u8>, admitted: Unauthenticated) {
+pub(crate) async fn run(parts: Parts, stream: TcpStream, read: Vec<u8>, format: Format, admitted: Unauthenticated) {
     parts.metrics.connections.inc();
-    let mut socket = Box::pin(Socket::new(stream, read, &parts)).await;
+    parts.activities.tell(ActivityKind::ConnectionNew, About::default(), |_| {});
+    let mut socket = Box::pin(Socket::new(stream, read, format, &parts)).await;
     // What is needed only at the login is given back before the long, idle life of the connection.
     let code = match Box::pin(log_in(&parts, &mut socket)).await {
         Ok(live) => {
             drop(admitted);
             parts.metrics.sessions.inc();
-            let code = live.run(&mut socket).await;
+            let (code, key) = live.run(&mut socket).await;
             parts.metrics.sessions.dec();
+            tell_closed(&parts, key.about(), code);
             code
         }
         Err(code) => {
             if let Some(code) = code {
                 Box::pin(socket.close(code)).await;
             }
+            tell_closed(&parts, About::default(), code);
             code
         }
     };
     parts.metrics.closed(code);
     parts.metrics.connections.dec();
+}
+
+fn tell_closed(parts: &Parts, about: About<'_>, code: Option<CloseCode>) {
+    let detail = metrics::name_of(code);
+    parts.activities.tell(ActivityKind::ConnectionClosed, about, |closed| closed.detail = detail.into());
+}
+
+fn tell_failed(parts: &Parts, orchestrator: &OrchestratorId, daemon: &DaemonId, detail: &str) {
+    let about = About { orchestrator: orchestrator.as_str(), daemon: daemon.as_str(), ..About::default() };
+    parts.activities.tell(ActivityKind::AuthFailed, about, |failed| failed.detail = detail.into());
 }
 
 /// From the first frame to an open session. An error is the code to close with, if it is not closed yet.
@@ -65,21 +82,29 @@ async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Box<Live>, Option<
         rejection,
         message: message.to_owned(),
     };
-    let verified = match verify(parts, login) {
-        Ok(verified) => verified,
+    let verified = match verify(parts, &login) {
+        Ok(claims) => Verified { login, claims },
         Err((rejection, message)) => {
+            tell_failed(parts, &login.auth.orchestrator, &login.auth.daemon, rejection.name());
             socket.send(&rejected(rejection, message)).await;
             return Err(Some(rejection.close_code()));
         }
     };
+    let (orchestrator, daemon) = (verified.login.auth.orchestrator.clone(), verified.login.auth.daemon.clone());
     match open(parts, verified).await {
-        Ok(live) => Ok(live),
+        Ok(live) => {
+            let about = live.key().about();
+            parts.activities.tell(ActivityKind::AuthSucceeded, about, |_| {});
+            parts.activities.tell(ActivityKind::ConnectionAuthenticated, about, |_| {});
+            Ok(live)
+        }
         Err(OpenFailed::Rejected(rejection)) => {
             let message = match rejection {
                 AuthRejection::MaxConnections => "five daemons of this orchestrator are connected",
                 AuthRejection::TokenExpired => "the token has expired",
                 AuthRejection::AuthFailed | AuthRejection::InsufficientScope => "the login is not valid",
             };
+            tell_failed(parts, &orchestrator, &daemon, rejection.name());
             socket.send(&rejected(rejection, message)).await;
             Err(Some(rejection.close_code()))
         }
@@ -117,7 +142,7 @@ async fn await_auth(parts: &Parts, socket: &mut Socket) -> Result<Login, Option<
 }
 
 /// The token must be valid, a daemon's, and say what the frame says.
-fn verify(parts: &Parts, login: Login) -> Result<Verified, (AuthRejection, &'static str)> {
+fn verify(parts: &Parts, login: &Login) -> Result<Arc<Claims>, (AuthRejection, &'static str)> {
     let verified = parts.verifier.verify(&login.auth.access_token, parts.context.clock.now());
     let claims = verified.map_err(|error| match error {
         TokenError::Expired => (AuthRejection::TokenExpired, "the token has expired"),
@@ -135,7 +160,7 @@ fn verify(parts: &Parts, login: Login) -> Result<Verified, (AuthRejection, &'sta
     if !receives.into_iter().any(|scope| claims.scopes.allows(scope)) {
         return Err((AuthRejection::InsufficientScope, "the token allows to receive nothing"));
     }
-    Ok(Verified { login, claims })
+    Ok(claims)
 }
 
 async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed> {
@@ -167,7 +192,6 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
     let profile = ClientProfile {
         session: session.clone(),
         auth_frame: frame,
-        window: auth.window,
         resume: auth.resume,
         announces_client: auth.announces_client,
         knows_gaps: auth.knows_gaps,

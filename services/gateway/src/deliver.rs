@@ -1,78 +1,90 @@
-//! waystation.gateway.v1.GatewayService: the standing streams of routers.
+//! The standing streams of routers.
 
-use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use waystation_domain::SessionId;
-use waystation_proto::common::v1::ErrorReason;
-use waystation_proto::gateway::v1::gateway_service_server::GatewayService;
+use waystation_proto::common::v1::{Activity, ErrorReason};
 use waystation_proto::gateway::v1::push::Hint as WireHint;
 use waystation_proto::gateway::v1::termination::Reason;
 use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push as WirePush};
-use waystation_rpc::Fault;
 use waystation_rpc::convert::{activation_from, entry_from, heads_from, parse, required};
-use waystation_runtime::Context;
+use waystation_rpc::{Fault, Watch};
 use waystation_wire::{Ending, Hint, Push};
 
-use crate::lease::Lease;
-use crate::registry::{Event, Registry};
+use crate::Parts;
+use crate::registry::Event;
 
-pub(crate) struct DeliverApi {
-    pub(crate) registry: Registry,
-    pub(crate) lease: Lease,
-    pub(crate) context: Context,
+/// Answers that wait for a router. Activities that find no room are dropped; pings wait.
+pub(crate) const ANSWERS: usize = 16;
+/// Activities of one answer.
+const TOGETHER: usize = 256;
+
+type Answers = mpsc::Sender<Result<DeliverResponse, Status>>;
+
+/// Serves a stream until it or the process ends.
+pub(crate) fn serve(parts: &Parts, frames: Streaming<DeliverRequest>, answers: Answers) {
+    let of_task = parts.clone();
+    parts.context.lifecycle.spawn(async move {
+        tokio::select! {
+            () = take_in(&of_task, frames, answers) => {}
+            () = of_task.context.lifecycle.stopping() => {}
+        }
+        // What the router had in hand may be lost.
+        of_task.registry.send_all(|| Event::PossibleLoss);
+    });
 }
 
-#[async_trait]
-impl GatewayService for DeliverApi {
-    type DeliverStream = ReceiverStream<Result<DeliverResponse, Status>>;
-
-    async fn deliver(
-        &self,
-        request: Request<Streaming<DeliverRequest>>,
-    ) -> Result<Response<Self::DeliverStream>, Status> {
-        let (answers, receiver) = mpsc::channel(4);
-        let (registry, lease, lifecycle) = (self.registry.clone(), self.lease.clone(), self.context.lifecycle.clone());
-        self.context.lifecycle.spawn(async move {
-            tokio::select! {
-                () = take_in(&registry, &lease, request.into_inner(), answers) => {}
-                () = lifecycle.stopping() => {}
-            }
-            // What the router had in hand may be lost.
-            registry.send_all(|| Event::PossibleLoss);
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-}
-
-async fn take_in(
-    registry: &Registry,
-    lease: &Lease,
-    mut frames: Streaming<DeliverRequest>,
-    answers: mpsc::Sender<Result<DeliverResponse, Status>>,
-) {
-    registry.send_all(|| Event::PossibleLoss);
+async fn take_in(parts: &Parts, mut frames: Streaming<DeliverRequest>, answers: Answers) {
+    parts.registry.send_all(|| Event::PossibleLoss);
     let mut received = 0;
-    while let Ok(Some(frame)) = frames.message().await {
-        if frame.incarnation_id != lease.incarnation().as_str() {
+    let mut watch: Option<Watch> = None;
+    loop {
+        let frame = tokio::select! {
+            frame = frames.message() => frame,
+            Some(activities) = watched(&mut watch) => {
+                report(&answers, received, activities, &mut watch);
+                continue;
+            }
+        };
+        let Ok(Some(frame)) = frame else { return };
+        if frame.incarnation_id != parts.lease.incarnation().as_str() {
             let foreign = Fault::new(ErrorReason::GatewayExpired, "this gateway is another incarnation");
             return drop(answers.send(Err(foreign.into())).await);
+        }
+        if frame.wants_activity != watch.is_some() {
+            watch = frame.wants_activity.then(|| parts.activities.watch());
         }
         received += frame.pushes.len() as u64;
         let is_ping = frame.pushes.is_empty();
         for push in frame.pushes {
             match read(push) {
-                Ok((session, push)) => registry.push(&session, push),
+                Ok((session, push)) => parts.registry.push(&session, push),
                 Err(fault) => tracing::error!("a router sent a hint that cannot be read: {fault:?}"),
             }
         }
         if frame.dropped {
-            registry.send_all(|| Event::PossibleLoss);
+            parts.registry.send_all(|| Event::PossibleLoss);
         }
-        if is_ping && answers.send(Ok(DeliverResponse { received })).await.is_err() {
+        let pong = DeliverResponse { received, ..DeliverResponse::default() };
+        if is_ping && answers.send(Ok(pong)).await.is_err() {
             return;
         }
+    }
+}
+
+/// What has happened here, if the router wants to know.
+async fn watched(watch: &mut Option<Watch>) -> Option<Vec<Activity>> {
+    let found = watch.as_mut()?.next(TOGETHER).await;
+    Some(found.iter().map(|activity| Activity::clone(activity)).collect())
+}
+
+/// Tells a router; what it does not take in time is dropped and counted.
+fn report(answers: &Answers, received: u64, activities: Vec<Activity>, watch: &mut Option<Watch>) {
+    let Some(watch) = watch else { return };
+    let (count, dropped) = (activities.len() as u64, watch.take_dropped());
+    let answer = DeliverResponse { received, activities, dropped_activities: dropped };
+    if answers.try_send(Ok(answer)).is_err() {
+        watch.add_dropped(count + dropped);
     }
 }
 

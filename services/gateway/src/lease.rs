@@ -77,7 +77,8 @@ impl Lease {
         self.0.draining.store(true, Ordering::Release);
     }
 
-    fn is_draining(&self) -> bool {
+    /// Whether it is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
     }
 

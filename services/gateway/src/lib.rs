@@ -4,6 +4,7 @@
 //! a session are in `waystation-wire`, the gateway performs what they decide.
 
 mod admission;
+mod api;
 mod connection;
 mod deliver;
 mod drain;
@@ -20,8 +21,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use waystation_domain::Timestamp;
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
-use waystation_rpc::{Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
+use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
 use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
@@ -129,6 +131,8 @@ struct Shared {
     verifier: Verifier,
     admission: admission::Admission,
     metrics: metrics::Metrics,
+    activities: Activities,
+    started: Timestamp,
     readiness: Readiness,
     context: Context,
 }
@@ -168,11 +172,6 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
 
     let lease = lease::Lease::new(context);
     let gate = Gate::new(verifier.clone(), context.clock);
-    let deliver = deliver::DeliverApi { registry: registry.clone(), lease: lease.clone(), context: context.clone() };
-    let services = Services::default().with(GatewayServiceServer::new(deliver));
-    let server = GrpcServer { gate, reflection: config.reflection };
-    server.serve("gateway-grpc", listeners.grpc, services, &context.lifecycle).await;
-
     let parts = Parts(Arc::new(Shared {
         admission: admission::Admission::new(config.limits),
         config,
@@ -181,9 +180,14 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         lease,
         verifier,
         metrics,
+        activities: Activities::new(context.clock),
+        started: context.clock.now(),
         readiness,
         context: context.clone(),
     }));
+    let services = Services::default().with(GatewayServiceServer::new(api::GatewayApi(parts.clone())));
+    let server = GrpcServer { gate, reflection: parts.config.reflection };
+    server.serve("gateway-grpc", listeners.grpc, services, &context.lifecycle).await;
     lease::keep(&parts).await;
     http::serve(listeners.public, parts.clone());
     Ok(Gateway { parts })

@@ -1,8 +1,18 @@
 //! What gateway counts.
 
+use std::collections::HashMap;
+
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
 use waystation_wire::CloseCode;
+
+/// Stands for a close code if the client went, or the line.
+const BY_CLIENT: &str = "BY_CLIENT";
+
+/// How a connection ended.
+pub(crate) fn name_of(code: Option<CloseCode>) -> &'static str {
+    code.map_or(BY_CLIENT, CloseCode::name)
+}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -44,8 +54,15 @@ impl Metrics {
         metrics
     }
 
+    /// Closed WebSockets by the name of their code.
+    pub(crate) fn closes_by_name(&self) -> HashMap<String, u64> {
+        let names = CloseCode::ALL.into_iter().map(CloseCode::name).chain([BY_CLIENT]);
+        let counts = names.map(|reason| (reason.to_owned(), self.closes.get_or_create(&CloseLabels { reason }).get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     pub(crate) fn closed(&self, code: Option<CloseCode>) {
-        self.closes.get_or_create(&CloseLabels { reason: code.map_or("BY_CLIENT", CloseCode::name) }).inc();
+        self.closes.get_or_create(&CloseLabels { reason: name_of(code) }).inc();
     }
 
     pub(crate) fn refused(&self, because: Refused) {

@@ -4,10 +4,14 @@ mod queue;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use waystation_domain::SessionId;
+use tokio::sync::oneshot;
+use waystation_domain::{DaemonId, SessionId};
 use waystation_token::{Claims, Verifier};
-use waystation_wire::{Ending, Push};
+use waystation_wire::{Ending, Health, Push};
+
+use crate::upstream::SessionKey;
 
 use queue::Queue;
 
@@ -24,6 +28,22 @@ pub(crate) enum Event {
     Drain(u32),
     /// It is over.
     End(Ending),
+    /// Tell how you do.
+    Report(oneshot::Sender<Report>),
+}
+
+/// How a connection does.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) key: SessionKey,
+    pub(crate) daemon: DaemonId,
+    /// For how long it has been open.
+    pub(crate) open_for: Duration,
+    pub(crate) health: Health,
+    /// Frames sent.
+    pub(crate) sent: u64,
+    /// The client does not read.
+    pub(crate) is_stalled: bool,
 }
 
 /// Sessions that are open here. Cheap to clone.
@@ -35,7 +55,7 @@ impl Event {
     fn is_vital(&self) -> bool {
         match self {
             Event::Push(_) | Event::PossibleLoss => false,
-            Event::Reopen(_) | Event::Drain(_) | Event::End(_) => true,
+            Event::Reopen(_) | Event::Drain(_) | Event::End(_) | Event::Report(_) => true,
         }
     }
 }
@@ -43,7 +63,26 @@ impl Event {
 /// How others reach a session.
 pub(crate) struct Handle {
     pub(crate) events: Queue,
-    claims: Arc<Claims>,
+    claims: Mutex<Arc<Claims>>,
+}
+
+impl Handle {
+    /// What the connection's token says now.
+    pub(crate) fn claims(&self) -> Arc<Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the connection how it does.
+    pub(crate) fn report(&self) -> oneshot::Receiver<Report> {
+        let (answer, report) = oneshot::channel();
+        self.events.push(Event::Report(answer));
+        report
+    }
+
+    /// The connection has a new token.
+    pub(crate) fn renew(&self, claims: Arc<Claims>) {
+        *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+    }
 }
 
 /// A session's place in the registry, left when dropped.
@@ -63,7 +102,7 @@ impl Drop for Registration {
 impl Registry {
     /// Takes a session in. Its id is new, so nobody is displaced here.
     pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>) -> Registration {
-        let handle = Arc::new(Handle { events: Queue::default(), claims });
+        let handle = Arc::new(Handle { events: Queue::default(), claims: Mutex::new(claims) });
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(session.clone(), handle.clone());
         Registration { registry: self.clone(), session, handle }
@@ -74,6 +113,28 @@ impl Registry {
         if let Some(handle) = handle {
             handle.events.push(Event::Push(push));
         }
+    }
+
+    /// Ends a session; answers whether it is open here.
+    pub(crate) fn end(&self, session: &SessionId, ending: Ending) -> bool {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
+        handle.is_some_and(|handle| {
+            handle.events.push(Event::End(ending));
+            true
+        })
+    }
+
+    /// Sessions after an id, in the order of their ids, that a claim of theirs allows.
+    pub(crate) fn after(
+        &self,
+        session: Option<&SessionId>,
+        wanted: impl Fn(&Claims) -> bool,
+    ) -> Vec<(SessionId, Arc<Handle>)> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = sessions.iter().filter(|(id, _)| session.is_none_or(|after| *id > after));
+        let mut found: Vec<_> = later.filter(|(_, handle)| wanted(&handle.claims())).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found.into_iter().map(|(id, handle)| (id.clone(), handle.clone())).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,7 +155,7 @@ impl Registry {
     /// Ends the sessions whose tokens have been revoked.
     pub(crate) fn end_revoked(&self, verifier: &Verifier) {
         for handle in self.handles() {
-            if verifier.check_revoked(&handle.claims).is_err() {
+            if verifier.check_revoked(&handle.claims()).is_err() {
                 handle.events.push(Event::End(Ending::Revoked));
             }
         }

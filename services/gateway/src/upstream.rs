@@ -1,6 +1,7 @@
 //! Calls to routers and auth, in the words of sessions.
 
 mod combiner;
+mod outgoing;
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Code, Status};
 use waystation_domain::{
-    DaemonId, IncarnationId, InstanceId, OrchestratorId, OrganizationId, ReportedStatus, ResumePoint, ResumeVerdict,
-    SessionId, Subscriptions, Window,
+    DaemonId, IncarnationId, InstanceId, MessageId, MessageRef, OrchestratorId, OrganizationId, ReportedStatus,
+    ResumePoint, ResumeVerdict, SessionId, Subscriptions, Window,
 };
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, RefreshTokenRequest, RefreshTokenResponse};
@@ -20,10 +21,11 @@ use waystation_rpc::convert::{
     activation_from, entry_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to, subscriptions_from,
     subscriptions_to,
 };
-use waystation_rpc::{Authorized, Balanced, Bearer, Fault, reason_of};
+use waystation_rpc::{About, Authorized, Balanced, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
 use waystation_wire::{
-    AuthRejection, CallFailed, CompareAnswer, Ending, Opening, ReadRequest, ReadResult, SettleAnswer, SettleRequest,
+    Allowance, AuthRejection, CallFailed, CompareAnswer, Ending, Opening, Outgoing, ReadRequest, ReadResult,
+    SendOutcome, SettleAnswer, SettleRequest,
 };
 
 use combiner::Combiner;
@@ -40,6 +42,7 @@ pub(crate) struct Upstream {
     auth: AuthServiceClient<Balanced>,
     settle: Combiner<wire::Settlement, wire::Settled>,
     compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
+    send: Combiner<wire::SendMessage, wire::RouteMessageResult>,
 }
 
 /// Which session of which mailbox.
@@ -51,6 +54,16 @@ pub(crate) struct SessionKey {
 }
 
 impl SessionKey {
+    /// Whom an activity is about.
+    pub(crate) fn about(&self) -> About<'_> {
+        About {
+            organization: self.organization.as_str(),
+            orchestrator: self.orchestrator.as_str(),
+            session: self.session.as_str(),
+            daemon: "",
+        }
+    }
+
     fn to_wire(&self) -> Option<wire::SessionRef> {
         Some(wire::SessionRef {
             organization_id: self.organization.to_string(),
@@ -164,7 +177,17 @@ impl Upstream {
                 answer.map(|answer| answer.results)
             }
         });
-        Upstream { sessions, auth: AuthServiceClient::new(auth), settle, compare }
+        let of_send = sessions.clone();
+        let send = Combiner::start(context, move |messages| {
+            let client = of_send.clone();
+            async move {
+                let request = wire::SendMessagesRequest { messages };
+                let answer =
+                    answered(&client, request, |mut client, q| async move { client.send_messages(q).await }).await;
+                answer.map(|answer| answer.results)
+            }
+        });
+        Upstream { sessions, auth: AuthServiceClient::new(auth), settle, compare, send }
     }
 
     /// Renews the lease; answers whether it had ended.
@@ -243,15 +266,32 @@ impl Upstream {
                 })
                 .collect(),
             ack_ids: settle.ack_ids.iter().map(|id| id.as_str().to_owned()).collect(),
-            nacks: Vec::new(),
-            rejects: Vec::new(),
+            nacks: (settle.nacks.iter())
+                .map(|nack| wire::Nack {
+                    position: Some(position_to(nack.position)),
+                    attempt: nack.attempt,
+                    delay_ms: u64::try_from(nack.delay.as_millis()).unwrap_or(u64::MAX),
+                })
+                .collect(),
+            rejects: (settle.rejects.into_iter())
+                .map(|reject| wire::Reject { position: Some(position_to(reject.position)), reason: reject.reason })
+                .collect(),
             charges: (settle.charges.iter())
                 .map(|charge| wire::Charge { position: Some(position_to(charge.position)), attempt: charge.attempt })
                 .collect(),
             gap_mark: settle.gap_mark,
+            confirm: settle.confirm.into_iter().map(message_ref).collect(),
         };
         let settled = self.settle.call(settlement).await.map_err(|status| call_failed(&status))?;
-        Ok(SettleAnswer { fenced: settled.fenced, heads: heads_from(settled.heads) })
+        let heads = heads_from(settled.heads);
+        Ok(SettleAnswer { fenced: settled.fenced, heads, confirmed: settled.confirmed })
+    }
+
+    /// Routes a message of a daemon. Its id makes it safe to ask a second router.
+    pub(crate) async fn send(&self, token: &SecretString, id: MessageId, message: Outgoing) -> SendOutcome {
+        let request = outgoing::request(token, &id, message);
+        let answered = self.send.call(request).await;
+        outgoing::outcome(id, answered)
     }
 
     pub(crate) async fn compare(
@@ -302,6 +342,14 @@ impl Upstream {
     }
 }
 
+fn message_ref(which: MessageRef) -> wire::MessageRef {
+    let which = match which {
+        MessageRef::Position(position) => wire::message_ref::Which::Position(position_to(position)),
+        MessageRef::Id(id) => wire::message_ref::Which::MessageId(id.as_str().to_owned()),
+    };
+    wire::MessageRef { which: Some(which) }
+}
+
 fn unreadable(fault: Fault) -> CallFailed {
     tracing::error!("a router gave an answer that cannot be read: {fault:?}");
     CallFailed::Unavailable
@@ -317,7 +365,12 @@ fn read_opening(answer: wire::OpenSessionResponse) -> Result<OpenAnswer, Fault> 
     };
     let activation = answer.activation.map(|activation| activation_from(answer.fence, activation)).transpose()?;
     let subscriptions = subscriptions_from(answer.subscriptions.unwrap_or_default())?;
-    let opening = Opening { activation, verdict, subscriptions };
+    let allowance = Allowance {
+        window: Window::within_limits(answer.max_in_flight, answer.max_in_flight_bytes),
+        messages: (answer.frames_per_minute > 0).then_some(answer.frames_per_minute),
+        messages_announced: (answer.frames_per_minute_announced > 0).then_some(answer.frames_per_minute_announced),
+    };
+    let opening = Opening { activation, verdict, subscriptions, allowance };
     Ok(OpenAnswer { organization, born: answer.born, opening })
 }
 

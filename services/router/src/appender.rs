@@ -183,6 +183,7 @@ fn push_all(gateways: &Gateways, messages: Vec<AppendMessage>, outcomes: &[Resul
                 data: message.data,
                 attempt: 1,
                 trace: message.trace,
+                sender: message.sender,
             })),
             Route::Behind => {
                 let mut heads = Heads::default();

@@ -1,4 +1,5 @@
-//! Which orchestrators there are, remembered for a while so that routing need not ask each time.
+//! Which orchestrators there are and what their organizations have chosen, remembered for a while so that routing need
+//! not ask each time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,10 @@ use moka::sync::Cache;
 use waystation_domain::OrganizationId;
 use waystation_rpc::Fault;
 use waystation_store::CredentialStore;
+use waystation_store::credential::OrganizationSettings;
 use waystation_store::mailbox::MailboxKey;
 
-/// How long a known orchestrator is not asked for again.
+/// How long what is known is not asked for again.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// Orchestrators that are remembered.
 const CAPACITY: u64 = 100_000;
@@ -17,9 +19,16 @@ const CAPACITY: u64 = 100_000;
 #[derive(Clone)]
 pub(crate) struct Directory {
     credentials: Arc<dyn CredentialStore>,
-    /// Organizations, and whether any well-formed id is an orchestrator of theirs.
-    organizations: Cache<OrganizationId, bool>,
+    organizations: Cache<OrganizationId, Rules>,
     known: Cache<MailboxKey, ()>,
+}
+
+/// What an organization has chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) settings: OrganizationSettings,
+    /// Any well-formed id is an orchestrator of theirs.
+    is_open: bool,
 }
 
 impl Directory {
@@ -29,24 +38,28 @@ impl Directory {
         Directory { credentials, organizations, known }
     }
 
-    /// NOT_FOUND unless the orchestrator is there, or need not be made beforehand.
-    pub(crate) async fn check(&self, key: &MailboxKey) -> Result<(), Fault> {
-        if self.known.contains_key(key) || self.is_open(&key.organization).await? {
-            return Ok(());
+    /// What holds for a mailbox; NOT_FOUND unless its orchestrator is there, or need not be made beforehand.
+    pub(crate) async fn check(&self, key: &MailboxKey) -> Result<Rules, Fault> {
+        let rules = self.rules(&key.organization).await?;
+        if rules.is_open || self.known.contains_key(key) {
+            return Ok(rules);
         }
         let found = self.credentials.orchestrator(&key.organization, &key.orchestrator).await;
         found.map_err(Fault::unavailable)?.ok_or_else(|| Fault::not_found("orchestrator"))?;
         self.known.insert(key.clone(), ());
-        Ok(())
+        Ok(rules)
     }
 
-    async fn is_open(&self, id: &OrganizationId) -> Result<bool, Fault> {
-        if let Some(open) = self.organizations.get(id) {
-            return Ok(open);
+    async fn rules(&self, id: &OrganizationId) -> Result<Rules, Fault> {
+        if let Some(rules) = self.organizations.get(id) {
+            return Ok(rules);
         }
         let organization = self.credentials.organization(id).await.map_err(Fault::unavailable)?;
         let organization = organization.ok_or_else(|| Fault::not_found("orchestrator"))?;
-        self.organizations.insert(id.clone(), organization.auto_create_orchestrators);
-        Ok(organization.auto_create_orchestrators)
+        let settings = self.credentials.settings(id).await.map_err(Fault::unavailable)?;
+        let is_open = settings.auto_create_orchestrators.unwrap_or(organization.auto_create_orchestrators);
+        let rules = Rules { settings, is_open };
+        self.organizations.insert(id.clone(), rules);
+        Ok(rules)
     }
 }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use waystation_domain::IncarnationId;
+use waystation_domain::{IncarnationId, SessionId};
+use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::gateway::v1::push::Hint;
 use waystation_proto::gateway::v1::termination::Reason;
-use waystation_proto::gateway::v1::{Push, Termination};
+use waystation_proto::gateway::v1::{CloseSessionsRequest, Push, Termination};
 use waystation_rpc::convert::{activation_to, heads_to};
-use waystation_rpc::{Bearer, Fault};
+use waystation_rpc::{Activities, Bearer, Fault, channel};
 use waystation_runtime::Context;
 use waystation_store::MailboxStore;
 use waystation_store::mailbox::{
@@ -24,6 +25,8 @@ use stream::{Drops, Stream};
 
 /// Hints that wait for a gateway; what comes beyond is dropped, and the gateway is told to compare.
 const QUEUE: usize = 1_024;
+/// How long a gateway may take to answer a call.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Pushes to gateways. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +38,7 @@ struct Inner {
     streams: Mutex<HashMap<IncarnationId, Outlet>>,
     bearer: Bearer,
     metrics: Metrics,
+    activities: Activities,
     context: Context,
 }
 
@@ -53,13 +57,20 @@ struct Outlet {
 }
 
 impl Gateways {
-    pub(crate) fn new(store: Arc<dyn MailboxStore>, bearer: Bearer, metrics: Metrics, context: &Context) -> Gateways {
+    pub(crate) fn new(
+        store: Arc<dyn MailboxStore>,
+        bearer: Bearer,
+        metrics: Metrics,
+        activities: &Activities,
+        context: &Context,
+    ) -> Gateways {
         Gateways(Arc::new(Inner {
             store,
             table: ArcSwap::default(),
             streams: Mutex::default(),
             bearer,
             metrics,
+            activities: activities.clone(),
             context: context.clone(),
         }))
     }
@@ -99,6 +110,23 @@ impl Gateways {
         for outlet in self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).values() {
             outlet.drops.note();
         }
+    }
+
+    /// Somebody began to watch activities, or went: gateways are told whether theirs are wanted.
+    pub(crate) fn note_watcher(&self) {
+        for outlet in self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            outlet.drops.wake();
+        }
+    }
+
+    /// Has a connection closed. A gateway that is gone has no connections.
+    pub(crate) async fn close_session(&self, incarnation: &IncarnationId, session: &SessionId) -> Result<(), Fault> {
+        let Some(address) = self.address(incarnation) else { return Ok(()) };
+        let mut client = GatewayServiceClient::with_interceptor(channel(&address)?, self.0.bearer.clone());
+        let request = CloseSessionsRequest { session_ids: vec![session.to_string()] };
+        let closed = tokio::time::timeout(PATIENCE, client.close_sessions(request)).await;
+        let closed = closed.map_err(|_| Fault::unavailable("the gateway does not answer"))?;
+        closed.map(drop).map_err(|status| Fault::unavailable(status.message()))
     }
 
     /// Sends a hint to the session that holds a mailbox.
@@ -152,6 +180,7 @@ impl Gateways {
             address: address.to_owned(),
             bearer: self.0.bearer.clone(),
             drops: outlet.drops.clone(),
+            activities: self.0.activities.clone(),
             context: self.0.context.clone(),
         };
         self.0.context.lifecycle.spawn(stream.run(receiver));

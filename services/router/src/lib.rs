@@ -2,16 +2,22 @@
 //!
 //! **Invariant:** nothing that a crash may lose: what is not in the store was not answered.
 
+mod activity;
 mod announcer;
 mod appender;
 mod bells;
 mod directory;
 mod gateways;
+mod growth;
 mod metrics;
+mod operator;
+mod presence;
 pub mod process;
+mod redrive;
 mod request;
 mod routing;
 mod sessions;
+mod stats;
 mod sweeper;
 mod views;
 
@@ -21,7 +27,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
-use waystation_rpc::{Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
+use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
 use waystation_store::Store;
 use waystation_telemetry::metrics::Registry;
@@ -56,11 +62,17 @@ struct Parts {
     directory: directory::Directory,
     gateways: gateways::Gateways,
     appender: appender::Appender,
+    announcer: announcer::Announcer,
     verifier: Verifier,
     metrics: metrics::Metrics,
     sessions_per_orchestrator: usize,
     /// Rung when messages have been acknowledged, for those who wait for that.
     acknowledged: Arc<bells::Bells>,
+    activities: Activities,
+    session_changes: presence::SessionChanges,
+    stats: Arc<stats::Stats>,
+    growth: growth::Growth,
+    pace: Arc<redrive::Pace>,
     context: Context,
 }
 
@@ -81,12 +93,19 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let keeper = KeyKeeper { auth, bearer: bearer.clone(), verifier: verifier.clone(), hs256: config.hs256 };
     keeper.keep(context, |_| {}).await;
 
-    let gateways = gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), context);
+    let activities = Activities::new(context.clock);
+    let gateways = gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), &activities, context);
     let announcer = announcer::Announcer::start(store.mailboxes.clone(), gateways.clone(), context);
     let appender = appender::Appender::start(store.mailboxes.clone(), &gateways, &announcer, context);
     let parts = Parts {
         directory: directory::Directory::new(store.credentials.clone()),
         acknowledged: Arc::default(),
+        activities,
+        session_changes: presence::SessionChanges::default(),
+        stats: Arc::new(stats::Stats::new(context.clock.now())),
+        growth: growth::Growth::new(context.clock),
+        pace: Arc::default(),
+        announcer,
         context: context.clone(),
         store,
         gateways,

@@ -10,8 +10,8 @@ use waystation_proto::router::v1::{IfOffline as WireIfOffline, RouteMessageReque
 use waystation_rpc::convert::{lane_from, parse, parse_optional};
 use waystation_rpc::{Caller, Fault};
 use waystation_store::Durability;
-use waystation_store::limits::TIME_TO_LIVE;
-use waystation_store::mailbox::{AppendMessage, IfOffline, MailboxKey, MailboxLimits};
+use waystation_store::credential::OrganizationSettings;
+use waystation_store::mailbox::{AppendMessage, IfOffline, MailboxKey};
 
 /// What a message is if its caller does not say.
 const DEFAULT_EVENT_TYPE: &str = "message.received";
@@ -26,11 +26,11 @@ pub(crate) fn mailbox(caller: &Caller, organization: &str, orchestrator: &str) -
 
 /// A message to append, and whether the caller waits for its ack.
 pub(crate) fn message(
-    caller: &Caller,
+    mailbox: MailboxKey,
     request: RouteMessageRequest,
+    settings: &OrganizationSettings,
     durability: Durability,
 ) -> Result<(AppendMessage, bool), Fault> {
-    let mailbox = mailbox(caller, &request.organization_id, &request.orchestrator_id)?;
     let id = match request.message_id.as_str() {
         "" => None,
         id => Some(MessageId::from_caller(id).map_err(|error| Fault::field("message_id", error))?),
@@ -56,10 +56,11 @@ pub(crate) fn message(
         event_type,
         channel: parse_optional("channel_id", &request.channel_id)?,
         trace: trace(&request.traceparent)?,
+        sender: None,
         lane: lane_from("priority", request.priority)?,
-        time_to_live: time_to_live(request.time_to_live)?,
+        time_to_live: time_to_live(request.time_to_live, settings)?,
         if_offline,
-        limits: MailboxLimits::default(),
+        limits: settings.mailbox,
         data: data(&request.data)?,
     };
     Ok((message, wait))
@@ -87,11 +88,14 @@ fn data(bytes: &Bytes) -> Result<Bytes, Fault> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
-fn time_to_live(duration: Option<prost_types::Duration>) -> Result<Duration, Fault> {
-    let Some(duration) = duration else { return Ok(TIME_TO_LIVE) };
+fn time_to_live(duration: Option<prost_types::Duration>, settings: &OrganizationSettings) -> Result<Duration, Fault> {
+    let longest = settings.longest_time_to_live;
+    let Some(duration) = duration else { return Ok(settings.time_to_live.min(longest)) };
     match Duration::try_from(duration) {
         Ok(duration) if duration.is_zero() => Err(Fault::field("time_to_live", "must be positive")),
-        Ok(duration) if duration > TIME_TO_LIVE => Err(Fault::field("time_to_live", "must be at most 7 days")),
+        Ok(duration) if duration > longest => {
+            Err(Fault::field("time_to_live", format!("must be at most {} s", longest.as_secs())))
+        }
         Ok(duration) => Ok(duration),
         Err(_) => Err(Fault::field("time_to_live", "must be positive")),
     }

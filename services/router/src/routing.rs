@@ -9,15 +9,15 @@ use async_trait::async_trait;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use waystation_domain::{MessageId, TraceParent};
-use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::common::v1::{ActivityKind, ErrorReason};
 use waystation_proto::router::v1::router_service_server::RouterService;
 use waystation_proto::router::v1::*;
-use waystation_rpc::convert::position_to;
-use waystation_rpc::{Caller, Fault};
-use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState};
+use waystation_rpc::convert::{parse, position_to};
+use waystation_rpc::{About, Caller, Fault};
+use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState, SessionView};
 
 use crate::metrics::Outcome;
-use crate::{Parts, request, views};
+use crate::{Parts, activity, operator, presence, redrive, request, stats, views};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -67,8 +67,10 @@ impl RouterService for RouterApi {
         let caller = Caller::of(&request)?;
         let GetMailboxRequest { organization_id, orchestrator_id } = request.into_inner();
         let key = self.known(&caller, &organization_id, &orchestrator_id).await?;
+        let rules = self.0.directory.check(&key).await?;
         let view = self.0.store.mailboxes.mailbox(&key, None).await.map_err(Fault::unavailable)?;
-        Ok(Response::new(views::mailbox(view)))
+        let full_in = view.as_ref().and_then(|view| self.0.growth.look(&key, view, &rules.settings.mailbox));
+        Ok(Response::new(views::mailbox(view, full_in)))
     }
 
     async fn get_presence(
@@ -92,8 +94,96 @@ impl RouterService for RouterApi {
         let key = self.known(&caller, &organization_id, &orchestrator_id).await?;
         let liveness = self.0.gateways.liveness();
         let found = self.0.store.mailboxes.sessions(&key, &liveness, None).await.map_err(Fault::unavailable)?;
-        let sessions = found.into_iter().map(views::session).collect();
+        let sessions = found.into_iter().map(|session| views::session(&key, session)).collect();
         Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<ListMessagesRequest>,
+    ) -> Result<Response<ListMessagesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = self.known(&caller, &request.organization_id, &request.orchestrator_id).await?;
+        Ok(Response::new(operator::list_messages(&self.0, &key, &request).await?))
+    }
+
+    async fn purge_mailbox(
+        &self,
+        request: Request<PurgeMailboxRequest>,
+    ) -> Result<Response<PurgeMailboxResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let PurgeMailboxRequest { organization_id, orchestrator_id } = request.into_inner();
+        let key = self.known(&caller, &organization_id, &orchestrator_id).await?;
+        let purged = operator::purge(&self.0, key).await?;
+        Ok(Response::new(PurgeMailboxResponse { purged }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = self.known(&caller, &request.organization_id, &request.orchestrator_id).await?;
+        Ok(Response::new(operator::list_dead_letters(&self.0, &key, &request).await?))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<RedriveDeadLettersRequest>,
+    ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = request::mailbox(&caller, &request.organization_id, &request.orchestrator_id)?;
+        let rules = self.0.directory.check(&key).await?;
+        Ok(Response::new(redrive::redrive(&self.0, key, &rules, &request).await?))
+    }
+
+    async fn get_session(&self, request: Request<GetSessionRequest>) -> Result<Response<GetSessionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let GetSessionRequest { organization_id, session_id } = request.into_inner();
+        let (key, session) = self.session(&caller, &organization_id, &session_id).await?;
+        Ok(Response::new(GetSessionResponse { session: Some(views::session(&key, session)) }))
+    }
+
+    async fn terminate_session(
+        &self,
+        request: Request<TerminateSessionRequest>,
+    ) -> Result<Response<TerminateSessionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let TerminateSessionRequest { organization_id, session_id } = request.into_inner();
+        let (_, session) = self.session(&caller, &organization_id, &session_id).await?;
+        self.0.gateways.close_session(&session.incarnation, &session.session).await?;
+        Ok(Response::new(TerminateSessionResponse {}))
+    }
+
+    type WatchPresenceStream = ReceiverStream<Result<WatchPresenceResponse, Status>>;
+
+    async fn watch_presence(
+        &self,
+        request: Request<WatchPresenceRequest>,
+    ) -> Result<Response<Self::WatchPresenceStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let keys = presence::wanted(&self.0, &caller, &request.into_inner()).await?;
+        Ok(Response::new(presence::watch(self.0.clone(), keys)))
+    }
+
+    type WatchActivityStream = ReceiverStream<Result<WatchActivityResponse, Status>>;
+
+    async fn watch_activity(
+        &self,
+        request: Request<WatchActivityRequest>,
+    ) -> Result<Response<Self::WatchActivityStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let filter = activity::Filter::read(&caller, request.into_inner())?;
+        Ok(Response::new(activity::watch(&self.0, filter)))
+    }
+
+    async fn get_stats(&self, request: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let organization = caller.any_organization(&request.into_inner().organization_id)?;
+        Ok(Response::new(stats::answer(&self.0, organization.as_ref()).await?))
     }
 }
 
@@ -105,6 +195,20 @@ struct Call {
 }
 
 impl RouterApi {
+    /// A live session by its id, if it is of the caller's organization.
+    async fn session(
+        &self,
+        caller: &Caller,
+        organization: &str,
+        session: &str,
+    ) -> Result<(MailboxKey, SessionView), Fault> {
+        let organization = caller.organization(organization)?;
+        let id = parse("session_id", session)?;
+        let found = self.0.store.mailboxes.locate(&id).await.map_err(Fault::unavailable)?;
+        let of_organization = found.filter(|(key, _)| key.organization == organization);
+        of_organization.ok_or_else(|| Fault::not_found("session"))
+    }
+
     /// The mailbox that a request names, if its orchestrator is there.
     async fn known(&self, caller: &Caller, organization: &str, orchestrator: &str) -> Result<MailboxKey, Fault> {
         let key = request::mailbox(caller, organization, orchestrator)?;
@@ -118,32 +222,49 @@ impl RouterApi {
         request: RouteMessageRequest,
         call: Call,
     ) -> Result<RouteMessageResponse, Fault> {
-        let (mut message, wait) = request::message(caller, request, self.0.store.mailboxes.durability())?;
+        let key = request::mailbox(caller, &request.organization_id, &request.orchestrator_id)?;
+        let rules = self.0.directory.check(&key).await?;
+        let durability = self.0.store.mailboxes.durability();
+        let read = request::message(key.clone(), request, &rules.settings, durability);
+        let (mut message, wait) = read.inspect_err(|_| self.0.stats.refused(&key.organization))?;
         message.trace = message.trace.or(call.trace);
-        self.0.directory.check(&message.mailbox).await?;
-        let (id, key) = (message.id.clone(), message.mailbox.clone());
-        let mut outcomes = self.0.appender.append(vec![message]).wait().await;
-        let unanswered = || Fault::new(ErrorReason::Internal, "the store gave no answer");
-        let mut appended = outcomes.pop().ok_or_else(unanswered)??;
+        let id = message.id.clone();
+        let mut appended = self.0.append_one(message).await?;
         if wait {
             let id = id.clone().unwrap_or_else(|| MessageId::composed(appended.position));
             appended.state = wait::acknowledged(&self.0, &key, &id, appended.state, call.patience).await?;
         }
-        Ok(self.0.answer(id.as_ref(), appended))
+        Ok(self.0.answer(&key, id.as_ref(), appended))
     }
 }
 
 impl Parts {
+    pub(crate) async fn append_one(&self, message: AppendMessage) -> Result<Appended, Fault> {
+        let organization = message.mailbox.organization.clone();
+        let outcome = self.appender.append(vec![message]).wait().await.pop();
+        let outcome = outcome.unwrap_or_else(|| Err(Fault::new(ErrorReason::Internal, "the store gave no answer")));
+        outcome.inspect_err(|_| self.stats.refused(&organization))
+    }
+
     /// Tells a caller what has been promised, and counts it.
-    fn answer(&self, id: Option<&MessageId>, appended: Appended) -> RouteMessageResponse {
+    pub(crate) fn answer(&self, key: &MailboxKey, id: Option<&MessageId>, appended: Appended) -> RouteMessageResponse {
         self.metrics.routed(match (appended.duplicate, &appended.holder) {
             (true, _) => Outcome::Duplicate,
             (false, Some(_)) => Outcome::Dispatched,
             (false, None) => Outcome::Queued,
         });
+        self.stats.accepted(&key.organization, appended.duplicate);
         let composed = || MessageId::composed(appended.position);
+        let message_id = id.map_or_else(|| composed().as_str().to_owned(), |id| id.as_str().to_owned());
+        if !appended.duplicate {
+            let kind = match appended.holder {
+                Some(_) => ActivityKind::MessageRouted,
+                None => ActivityKind::MessageQueued,
+            };
+            self.activities.tell(kind, about(key), |activity| activity.message_id.clone_from(&message_id));
+        }
         RouteMessageResponse {
-            message_id: id.map_or_else(|| composed().as_str().to_owned(), |id| id.as_str().to_owned()),
+            message_id,
             status: status_of(appended.state).into(),
             position: Some(position_to(appended.position)),
             session_id: appended.holder.map(|holder| holder.session.to_string()).unwrap_or_default(),
@@ -151,6 +272,11 @@ impl Parts {
             duplicate: appended.duplicate,
         }
     }
+}
+
+/// Whom an activity of a mailbox is about.
+pub(crate) fn about(key: &MailboxKey) -> About<'_> {
+    About { organization: key.organization.as_str(), orchestrator: key.orchestrator.as_str(), ..About::default() }
 }
 
 fn status_of(state: MessageState) -> MessageStatus {
@@ -165,6 +291,3 @@ fn status_of(state: MessageState) -> MessageStatus {
         MessageState::Unknown => MessageStatus::Unknown,
     }
 }
-
-/// A message of a batch on its way: its id for the answer, and what to append.
-type Prepared = Result<(Option<MessageId>, AppendMessage), Fault>;

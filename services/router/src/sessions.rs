@@ -1,24 +1,28 @@
 //! waystation.router.v1.SessionService: what gateways call.
 
 mod convert;
+mod outgoing;
 
 use async_trait::async_trait;
 use tonic::{Request, Response, Status};
 use waystation_domain::{IncarnationId, Scope, Window};
-use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::common::v1::{ActivityKind, ErrorReason};
 use waystation_proto::router::v1::session_service_server::SessionService;
 use waystation_proto::router::v1::*;
-use waystation_rpc::Fault;
 use waystation_rpc::convert::{
     activation_to, entry_to, gap_to, heads_to, lanes_to, parse, required, subscriptions_from, subscriptions_to,
 };
+use waystation_rpc::{About, Fault};
 use waystation_store::limits::LEASE;
 use waystation_store::mailbox::{
-    CloseSession, Compare, ComparedSession, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle, Subscribe,
+    CloseSession, Compare, ComparedSession, MailboxKey, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle,
+    Settled as StoreSettled, Subscribe,
 };
 use waystation_token::Claims;
 
 use crate::Parts;
+use crate::directory::Rules;
+use crate::routing::about;
 use convert::{MOST, refused, session_ref};
 
 pub(crate) struct SessionApi(pub(crate) Parts);
@@ -47,21 +51,29 @@ impl SessionService for SessionApi {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionResponse>, Status> {
-        let open = self.read_open(request.into_inner()).await?;
-        let organization_id = open.mailbox.organization.to_string();
+        let (open, rules) = self.read_open(request.into_inner()).await?;
+        let (key, window, most) = (open.mailbox.clone(), open.window, open.most);
+        let (session, daemon) = (open.session.clone(), open.daemon.clone());
         match self.0.store.mailboxes.open(open, None).await.map_err(Fault::unavailable)? {
             Ok(opened) => {
                 self.0.gateways.push_displaced(&opened.displaced);
+                let about = About { session: session.as_str(), daemon: daemon.as_str(), ..about(&key) };
+                self.0.activities.tell(ActivityKind::SessionRegistered, about, |_| {});
+                self.0.session_changes.tell(&key);
                 Ok(Response::new(OpenSessionResponse {
-                    organization_id,
+                    organization_id: key.organization.to_string(),
                     fence: opened.activation.as_ref().map_or(0, |activation| activation.fence),
                     activation: opened.activation.as_ref().map(activation_to),
                     born: opened.born,
                     verdict: convert::verdict(opened.verdict).into(),
                     subscriptions: Some(subscriptions_to(&opened.subscriptions)),
+                    max_in_flight: window.entries,
+                    max_in_flight_bytes: window.bytes,
+                    frames_per_minute: rules.settings.frames_per_minute.unwrap_or(0),
+                    frames_per_minute_announced: rules.settings.frames_per_minute_announced.unwrap_or(0),
                 }))
             }
-            Err(refused) => Err(self.refuse_open(refused).into()),
+            Err(refused) => Err(self.refuse_open(refused, most).into()),
         }
     }
 
@@ -120,13 +132,14 @@ impl SessionService for SessionApi {
         if acknowledged > 0 {
             self.0.metrics.acknowledged.inc_by(acknowledged);
         }
-        for (mailbox, _) in mailboxes.iter().zip(&settled).filter(|(_, settled)| settled.acknowledged > 0) {
-            self.0.acknowledged.of(mailbox).notify_waiters();
+        for (mailbox, settled) in mailboxes.iter().zip(&settled) {
+            self.note_settled(mailbox, settled);
         }
-        let results = settled.iter().map(|one| Settled {
+        let results = settled.into_iter().map(|one| Settled {
             acknowledged: one.acknowledged,
             fenced: one.fenced,
             heads: Some(heads_to(&one.heads)),
+            confirmed: one.confirmed,
         });
         Ok(Response::new(AcknowledgeResponse { results: results.collect() }))
     }
@@ -138,10 +151,14 @@ impl SessionService for SessionApi {
         let CloseSessionRequest { session, goodbye, drained } = request.into_inner();
         let (mailbox, session) = session_ref(session)?;
         let liveness = self.0.gateways.liveness();
+        let about = About { session: session.as_str(), ..about(&mailbox) };
+        self.0.activities.tell(ActivityKind::SessionUnregistered, about, |_| {});
+        let key = mailbox.clone();
         let close = CloseSession { mailbox, session, goodbye, drained, liveness };
         if let Some(notice) = self.0.store.mailboxes.close(close, None).await.map_err(Fault::unavailable)? {
             self.0.gateways.push_activation(&notice);
         }
+        self.0.session_changes.tell(&key);
         Ok(Response::new(CloseSessionResponse {}))
     }
 
@@ -157,11 +174,22 @@ impl SessionService for SessionApi {
         stored.map_err(refused)?;
         Ok(Response::new(UpdateInterestResponse {}))
     }
+
+    async fn send_messages(
+        &self,
+        request: Request<SendMessagesRequest>,
+    ) -> Result<Response<SendMessagesResponse>, Status> {
+        let messages = request.into_inner().messages;
+        if messages.len() > MOST {
+            return Err(Fault::field("messages", format!("must have at most {MOST} elements")).into());
+        }
+        Ok(Response::new(SendMessagesResponse { results: outgoing::route(&self.0, messages).await }))
+    }
 }
 
 impl SessionApi {
     /// A login is verified here once more: a gateway alone cannot say whose session it is.
-    async fn read_open(&self, request: OpenSessionRequest) -> Result<OpenSession, Fault> {
+    async fn read_open(&self, request: OpenSessionRequest) -> Result<(OpenSession, Rules), Fault> {
         let claims = self.0.verifier.verify_once(&request.access_token, self.0.context.clock.now())?;
         let daemon_claims =
             claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
@@ -173,10 +201,12 @@ impl SessionApi {
             organization: daemon_claims.organization,
             orchestrator: daemon_claims.orchestrator,
         };
-        self.0.directory.check(&mailbox).await?;
+        let rules = self.0.directory.check(&mailbox).await?;
+        let most = rules.settings.sessions.and_then(|most| usize::try_from(most).ok());
+        let window = Window::within_limits(request.max_in_flight, request.max_in_flight_bytes);
         let incarnation = parse("incarnation_id", &request.incarnation_id)?;
         let address = self.address(&incarnation).await?;
-        Ok(OpenSession {
+        let open = OpenSession {
             mailbox,
             session: parse("session_id", &request.session_id)?,
             daemon,
@@ -185,13 +215,32 @@ impl SessionApi {
             incarnation,
             address,
             reads_mail: reads_mail(&claims),
-            window: Window::within_limits(request.max_in_flight, request.max_in_flight_bytes),
+            window: window.at_most(rules.settings.window),
             resume: request.resume.map(convert::resume_point),
             subscriptions: request.subscriptions.map(subscriptions_from).transpose()?,
             born: (request.born > 0).then_some(request.born),
-            most: self.0.sessions_per_orchestrator,
+            most: most.unwrap_or(self.0.sessions_per_orchestrator),
             liveness: self.0.gateways.liveness(),
-        })
+        };
+        Ok((open, rules))
+    }
+
+    /// Counts a settlement, and tells those who wait for it or watch.
+    fn note_settled(&self, mailbox: &MailboxKey, settled: &StoreSettled) {
+        if settled.acknowledged == 0 && settled.dead == 0 {
+            return;
+        }
+        self.0.stats.settled(&mailbox.organization, &settled.took, settled.dead);
+        let tell = |kind, count| {
+            if count > 0 {
+                self.0.activities.tell(kind, about(mailbox), |activity| activity.count = count);
+            }
+        };
+        tell(ActivityKind::MessageAcknowledged, settled.acknowledged);
+        tell(ActivityKind::MessageDeadLettered, settled.dead);
+        if settled.acknowledged > 0 {
+            self.0.acknowledged.of(mailbox).notify_waiters();
+        }
     }
 
     /// The address of a gateway that lives. One that came to another router is not in the table yet.
@@ -203,10 +252,9 @@ impl SessionApi {
         self.0.gateways.address(incarnation).ok_or_else(expired)
     }
 
-    fn refuse_open(&self, refused: OpenRefused) -> Fault {
+    fn refuse_open(&self, refused: OpenRefused, most: usize) -> Fault {
         match refused {
             OpenRefused::TooManySessions => {
-                let most = self.0.sessions_per_orchestrator;
                 Fault::new(ErrorReason::MaxConnections, format!("{most} daemons of this orchestrator are connected"))
                     .retry(std::time::Duration::from_secs(60))
             }

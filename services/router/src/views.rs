@@ -1,13 +1,15 @@
 //! What the store knows, as callers are told.
 
+use std::time::Duration;
+
 use waystation_proto::router::v1::{
     GetMailboxResponse, GetPresenceResponse, MailboxCounters, MailboxLane, Presence as WirePresence, SessionInfo,
 };
 use waystation_rpc::convert::{lane_to, timestamp_to};
-use waystation_store::mailbox::{MailboxView, Presence, PresenceView, ReportedStatus, SessionView};
+use waystation_store::mailbox::{MailboxKey, MailboxView, Presence, PresenceView, ReportedStatus, SessionView};
 
 /// A mailbox that nobody has used yet is an empty one.
-pub(crate) fn mailbox(view: Option<MailboxView>) -> GetMailboxResponse {
+pub(crate) fn mailbox(view: Option<MailboxView>, full_in: Option<Duration>) -> GetMailboxResponse {
     let Some(view) = view else { return GetMailboxResponse::default() };
     GetMailboxResponse {
         epoch: view.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
@@ -26,6 +28,8 @@ pub(crate) fn mailbox(view: Option<MailboxView>) -> GetMailboxResponse {
         }),
         conservation_delta: view.conservation_delta(),
         session_id: view.holder.map(|holder| holder.to_string()).unwrap_or_default(),
+        time_to_overflow: full_in.and_then(|time| time.try_into().ok()),
+        dead_letters: view.dead_letters,
     }
 }
 
@@ -47,7 +51,7 @@ pub(crate) fn presence(view: &PresenceView) -> GetPresenceResponse {
     }
 }
 
-pub(crate) fn session(view: SessionView) -> SessionInfo {
+pub(crate) fn session(key: &MailboxKey, view: SessionView) -> SessionInfo {
     SessionInfo {
         session_id: view.session.to_string(),
         daemon_id: view.daemon.to_string(),
@@ -57,5 +61,8 @@ pub(crate) fn session(view: SessionView) -> SessionInfo {
         active: view.active,
         reported_status: status(view.status),
         subscriptions: view.subscriptions.patterns.iter().map(|wanted| wanted.pattern.to_string()).collect(),
+        organization_id: key.organization.to_string(),
+        orchestrator_id: key.orchestrator.to_string(),
+        metrics: view.metrics.unwrap_or_default(),
     }
 }

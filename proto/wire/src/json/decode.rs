@@ -1,19 +1,14 @@
 //! Frames of clients.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use waystation_domain::{
-    InstanceId, Lane, MessageId, Pattern, PerLane, ReportedStatus, ResumePoint, Window, check_document,
+use waystation_domain::check_document;
+
+use crate::frame::{ClientFrame, FrameError, Received};
+use crate::payload::{
+    AckPayload, AuthPayload, AuthRefreshPayload, ExtendPayload, GoodbyePayload, HeartbeatPayload, NackPayload, Refusal,
+    RejectPayload, SendPayload, SubscribePayload, UnsubscribePayload, in_payload, parse, shortened,
 };
-
-use crate::frame::{AuthRequest, ClientFrame, FrameError, Heartbeat, Received};
-
-/// Most ids in one ack; a client's window is smaller.
-const MAX_ACK_IDS: usize = 4_096;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -31,7 +26,7 @@ struct Envelope<'a> {
 pub fn decode(text: &str) -> Result<Received, FrameError> {
     let refuse = |message: String, field: Option<String>| FrameError { reply_to: None, message, field };
     check_document(text.as_bytes()).map_err(|error| refuse(error.to_string(), None))?;
-    let envelope: Envelope<'_> = parse(text).map_err(|(message, field)| refuse(message, field))?;
+    let envelope: Envelope<'_> = parse(text.as_bytes()).map_err(|(message, field)| refuse(message, field))?;
     let payload = envelope.payload.map_or("{}", RawValue::get);
     match frame(&envelope.kind, payload) {
         Ok(frame) => Ok(Received { id: envelope.id, frame }),
@@ -39,202 +34,27 @@ pub fn decode(text: &str) -> Result<Received, FrameError> {
     }
 }
 
-type Refusal = (String, Option<String>);
-
 fn frame(kind: &str, payload: &str) -> Result<ClientFrame, Refusal> {
     match kind {
-        "auth" => auth(in_payload(payload)?).map(|auth| ClientFrame::Auth(Box::new(auth))),
-        "heartbeat" => heartbeat(in_payload(payload)?).map(ClientFrame::Heartbeat),
-        "subscribe" => {
-            let wanted: Subscribe = in_payload(payload)?;
-            let patterns = patterns("payload.eventTypes", &wanted.event_types)?;
-            let channels = each("payload.channelIds", &wanted.channel_ids.unwrap_or_default())?;
-            Ok(ClientFrame::Subscribe { patterns, channels: channels.into_iter().collect() })
-        }
-        "unsubscribe" => {
-            let unwanted: Unsubscribe = in_payload(payload)?;
-            Ok(ClientFrame::Unsubscribe { patterns: patterns("payload.eventTypes", &unwanted.event_types)? })
-        }
-        "ack" => ack(in_payload(payload)?),
+        "auth" => in_payload::<AuthPayload>(payload),
+        "heartbeat" => in_payload::<HeartbeatPayload>(payload),
+        "subscribe" => in_payload::<SubscribePayload>(payload),
+        "unsubscribe" => in_payload::<UnsubscribePayload>(payload),
+        "ack" => in_payload::<AckPayload>(payload),
+        "nack" => in_payload::<NackPayload>(payload),
+        "reject" => in_payload::<RejectPayload>(payload),
+        "extend" => in_payload::<ExtendPayload>(payload),
+        "send" => in_payload::<SendPayload>(payload),
+        "auth_refresh" => in_payload::<AuthRefreshPayload>(payload),
+        "goodbye" => in_payload::<GoodbyePayload>(payload),
         unknown => Err((format!("unknown frame type {:?}", shortened(unknown)), Some("type".into()))),
     }
 }
 
-/// Enough of a client's text to recognize it.
-fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
-}
-
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let message = error.into_inner().to_string();
-        // A missing field is named by the message only: its path ends at the object.
-        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        let field = match (path.as_str(), missing) {
-            (".", Some(missing)) => Some(missing.to_owned()),
-            (path, Some(missing)) => Some(format!("{path}.{missing}")),
-            (".", None) => None,
-            (path, None) => Some(path.to_owned()),
-        };
-        (message, field)
-    })
-}
-
-fn in_payload<T: DeserializeOwned>(payload: &str) -> Result<T, Refusal> {
-    parse(payload).map_err(|(message, field)| {
-        let field = field.map_or_else(|| "payload".to_owned(), |field| format!("payload.{field}"));
-        (message, Some(field))
-    })
-}
-
-fn value<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Refusal>
-where
-    T::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error: T::Err| (error.to_string(), Some(field.to_owned())))
-}
-
-fn each<T: std::str::FromStr>(field: &str, texts: &[String]) -> Result<Vec<T>, Refusal>
-where
-    T::Err: std::fmt::Display,
-{
-    texts.iter().enumerate().map(|(index, text)| value(&format!("{field}[{index}]"), text)).collect()
-}
-
-fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, Refusal> {
-    if texts.is_empty() {
-        return Err(("must not be empty".into(), Some(field.to_owned())));
-    }
-    each(field, texts)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Auth {
-    access_token: String,
-    daemon_id: String,
-    orchestrator_id: String,
-    resume: Option<Resume>,
-    max_in_flight: Option<u32>,
-    max_in_flight_bytes: Option<u64>,
-    subscriptions: Option<Vec<String>>,
-    client: Option<Client>,
-}
-
-#[derive(Deserialize)]
-struct Resume {
-    mailbox: Option<ResumeMailbox>,
-}
-
-#[derive(Deserialize)]
-struct ResumeMailbox {
-    epoch: String,
-    positions: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct Client {
-    instance: Option<String>,
-}
-
-fn auth(auth: Auth) -> Result<AuthRequest, Refusal> {
-    let default = Window::default();
-    let knows_gaps = auth.resume.is_some() || auth.client.is_some() || auth.max_in_flight.is_some();
-    let resume = auth.resume.and_then(|resume| resume.mailbox).map(resume_point).transpose()?;
-    let instance = auth.client.as_ref().and_then(|client| client.instance.as_deref());
-    let instance: Option<InstanceId> = instance.map(|text| value("payload.client.instance", text)).transpose()?;
-    let subscriptions = auth.subscriptions.map(|texts| each("payload.subscriptions", &texts)).transpose()?;
-    Ok(AuthRequest {
-        access_token: auth.access_token,
-        daemon: value("payload.daemonId", &auth.daemon_id)?,
-        orchestrator: value("payload.orchestratorId", &auth.orchestrator_id)?,
-        resume,
-        window: Window::within_limits(
-            auth.max_in_flight.unwrap_or(default.entries),
-            auth.max_in_flight_bytes.unwrap_or(default.bytes),
-        ),
-        subscriptions,
-        instance,
-        announces_client: auth.client.is_some(),
-        knows_gaps,
-    })
-}
-
-fn resume_point(resume: ResumeMailbox) -> Result<ResumePoint, Refusal> {
-    let mut positions = PerLane::default();
-    for (name, position) in resume.positions {
-        let field = || Some(format!("payload.resume.mailbox.positions.{}", shortened(&name)));
-        let lane = Lane::from_name(&name).ok_or_else(|| ("is not a lane".to_owned(), field()))?;
-        positions[lane] = position;
-    }
-    Ok(ResumePoint { epoch: resume.epoch.parse().ok(), positions })
-}
-
-#[derive(Deserialize)]
-struct HeartbeatPayload {
-    status: Option<ReportedStatus>,
-    metrics: Option<Box<RawValue>>,
-}
-
-/// What old clients may report; other members are kept as they are.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "read only to judge the types")]
-struct Metrics {
-    memory_usage_bytes: Option<f64>,
-    cpu_usage_percent: Option<f64>,
-    uptime_seconds: Option<f64>,
-    messages_sent: Option<f64>,
-    messages_received: Option<f64>,
-    errors: Option<f64>,
-    queue_depth: Option<f64>,
-}
-
-fn heartbeat(HeartbeatPayload { status, metrics }: HeartbeatPayload) -> Result<Heartbeat, Refusal> {
-    if let Some(metrics) = &metrics {
-        parse::<Metrics>(metrics.get()).map_err(|(message, field)| {
-            let field = field.map_or_else(String::new, |field| format!(".{field}"));
-            (message, Some(format!("payload.metrics{field}")))
-        })?;
-    }
-    Ok(Heartbeat { status, metrics: metrics.map(|metrics| Bytes::from(metrics.get().to_owned())) })
-}
-
-#[derive(Deserialize)]
-struct Subscribe {
-    #[serde(rename = "eventTypes")]
-    event_types: Vec<String>,
-    #[serde(rename = "channelIds")]
-    channel_ids: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Unsubscribe {
-    #[serde(rename = "eventTypes")]
-    event_types: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Ack {
-    #[serde(rename = "eventIds")]
-    event_ids: Vec<String>,
-}
-
-fn ack(ack: Ack) -> Result<ClientFrame, Refusal> {
-    let field = "payload.eventIds";
-    if ack.event_ids.len() > MAX_ACK_IDS {
-        return Err((format!("must have at most {MAX_ACK_IDS} elements"), Some(field.into())));
-    }
-    let ids = ack.event_ids.iter().enumerate().map(|(index, text)| {
-        MessageId::naming(text).map_err(|error| (error.to_string(), Some(format!("{field}[{index}]"))))
-    });
-    Ok(ClientFrame::Ack { ids: ids.collect::<Result<_, _>>()? })
-}
-
 #[cfg(test)]
 mod tests {
+    use waystation_domain::{Lane, Window};
+
     use super::*;
 
     fn refused(text: &str) -> (String, Option<String>) {
@@ -281,6 +101,35 @@ mod tests {
         assert_eq!(field(metrics), "payload.metrics.errors");
         assert_eq!(field(r#"{"type":"subscribe","payload":{"eventTypes":["a.*","*b"]}}"#), "payload.eventTypes[1]");
         assert_eq!(field(r#"{"type":"subscribe","payload":{"eventTypes":[]}}"#), "payload.eventTypes");
+        assert_eq!(field(r#"{"type":"heartbeat","payload":{"metrics":[1]}}"#), "payload.metrics");
+        let large = format!(r#"{{"type":"heartbeat","payload":{{"metrics":{{"a":"{}"}}}}}}"#, "x".repeat(8 * 1024));
+        assert_eq!(field(&large), "payload.metrics");
+        assert_eq!(field(r#"{"type":"ack","payload":{"upTo":{"urgent":1}}}"#), "payload.upTo.urgent");
+        assert_eq!(field(r#"{"type":"ack","payload":{"upTo":{"normal":-1}}}"#), "payload.upTo.normal");
+        assert_eq!(field(r#"{"type":"nack","payload":{"delayMs":1}}"#), "payload.eventId");
+        assert_eq!(field(r#"{"type":"nack","payload":{"eventId":"a b"}}"#), "payload.eventId");
+        for absurd in ["3600001", "18446744073709551615", "18446744073709551616", "-1", "1.5", "\"1\""] {
+            let nack = format!(r#"{{"type":"nack","payload":{{"eventId":"a","delayMs":{absurd}}}}}"#);
+            assert_eq!(field(&nack), "payload.delayMs", "{absurd}");
+        }
+        assert_eq!(field(r#"{"type":"reject","payload":{"eventId":"a"}}"#), "payload.reason");
+        assert_eq!(field(r#"{"type":"reject","payload":{"eventId":"a","reason":""}}"#), "payload.reason");
+        let long = format!(r#"{{"type":"reject","payload":{{"eventId":"a","reason":"{}"}}}}"#, "x".repeat(257));
+        assert_eq!(field(&long), "payload.reason");
+        assert_eq!(field(r#"{"type":"extend","payload":{}}"#), "payload.eventId");
+        assert_eq!(field(r#"{"type":"auth_refresh"}"#), "payload.accessToken");
+        let send = |rest: &str| field(&format!(r#"{{"type":"send","payload":{rest}}}"#));
+        assert_eq!(send("{}"), "payload.to");
+        assert_eq!(send(r#"{"to":{},"data":{}}"#), "payload.to");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a","channelId":"b"},"data":{}}"#), "payload.to");
+        assert_eq!(send(r#"{"to":{"channelId":"b"},"data":{}}"#), "payload.to.channelId");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a/b"},"data":{}}"#), "payload.to.orchestratorId");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"}}"#), "payload.data");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":[]}"#), "payload.data");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":{},"priority":"soon"}"#), "payload.priority");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":{},"messageId":"gap.1"}"#), "payload.messageId");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":{},"eventType":"A"}"#), "payload.eventType");
+        assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":{},"ttlMs":0}"#), "payload.ttlMs");
     }
 
     #[test]

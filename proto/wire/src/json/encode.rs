@@ -4,57 +4,22 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use waystation_domain::{ExitReason, Gap, GapRange, MessageId, Pattern, PerLane, ResumeVerdict, Timestamp};
+use waystation_domain::{Gap, GapRange, MessageId, Pattern, PerLane, Timestamp};
 
-use crate::frame::{EventFrame, ServerFrame};
-
-/// What makes a frame unique.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameStamp {
-    /// Random, one for each connection.
-    pub connection: u64,
-    /// Counts frames of the connection.
-    pub number: u64,
-    /// When the frame is made.
-    pub now: Timestamp,
-}
-
-impl FrameStamp {
-    /// A UUID of version 8: 60 random bits of the connection, and the number of the frame.
-    fn write_id(self, out: &mut String) {
-        let FrameStamp { connection, number, .. } = self;
-        let (high, low) = (connection >> 32, connection & 0xffff_ffff);
-        let written = write!(
-            out,
-            "{high:08x}-{:04x}-8{:03x}-8{:03x}-{:012x}",
-            low >> 16,
-            low >> 4 & 0xfff,
-            number >> 48 & 0xfff,
-            number & 0xffff_ffff_ffff
-        );
-        debug_assert!(written.is_ok(), "strings take everything");
-    }
-}
+use crate::frame::{AckStatus, EventFrame, ServerFrame};
+use crate::stamp::FrameStamp;
+use crate::words;
 
 /// Writes a frame as JSON text.
 pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> String {
-    match frame {
-        ServerFrame::Event(event) => encode_event(event, stamp),
-        ServerFrame::Gap { gap, as_event } => encode_gap(gap, *as_event, stamp),
-        ServerFrame::AuthSuccess { reply_to, .. }
-        | ServerFrame::AuthError { reply_to, .. }
-        | ServerFrame::HeartbeatAck { reply_to, .. }
-        | ServerFrame::Subscribed { reply_to, .. }
-        | ServerFrame::Error { reply_to, .. }
-        | ServerFrame::RateLimit { reply_to, .. } => {
-            let (kind, payload) = payload(frame, stamp.now);
-            enveloped(kind, reply_to.as_deref(), &payload, stamp)
-        }
-        ServerFrame::ReplayComplete { .. } | ServerFrame::Reconnect { .. } => {
-            let (kind, payload) = payload(frame, stamp.now);
-            enveloped(kind, None, &payload, stamp)
-        }
+    if let ServerFrame::Event(event) = frame {
+        return encode_event(event, stamp);
     }
+    if let ServerFrame::Gap { gap, as_event } = frame {
+        return encode_gap(gap, *as_event, stamp);
+    }
+    let (kind, payload) = payload(frame, stamp.now);
+    enveloped(kind, frame.reply_to(), &payload, stamp)
 }
 
 fn begin(kind: &str, capacity: usize, stamp: FrameStamp) -> String {
@@ -93,6 +58,9 @@ fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStam
     if let Some(channel) = &entry.channel {
         put(&mut out, format_args!(r#","channelId":"{channel}""#));
     }
+    if let Some(sender) = &entry.sender {
+        put(&mut out, format_args!(r#","senderOrchestratorId":"{sender}""#));
+    }
     if let Some(trace) = &entry.trace {
         put(&mut out, format_args!(r#","traceparent":"{trace}""#));
     }
@@ -130,21 +98,13 @@ fn gap_fields(gap: &Gap) -> Value {
     let mut fields = Map::new();
     fields.insert("eventId".into(), MessageId::of_gap(gap.position).as_str().into());
     fields.insert("log".into(), "mailbox".into());
-    let reason = match gap.left {
-        Some(GapRange { reason, lane, from, to, epoch }) => {
-            fields.insert("epoch".into(), epoch.to_string().into());
-            fields.insert("lane".into(), lane.name().into());
-            fields.insert("from".into(), from.into());
-            fields.insert("to".into(), to.into());
-            match reason {
-                ExitReason::Expired => "expired",
-                ExitReason::Dead => "dead",
-                ExitReason::Overflowed => "overflowed",
-                ExitReason::Purged => "purged",
-            }
-        }
-        None => "trimmed",
-    };
+    if let Some(GapRange { lane, from, to, epoch, .. }) = gap.left {
+        fields.insert("epoch".into(), epoch.to_string().into());
+        fields.insert("lane".into(), lane.name().into());
+        fields.insert("from".into(), from.into());
+        fields.insert("to".into(), to.into());
+    }
+    let reason = words::left(gap.left.map(|left| left.reason));
     fields.insert("reason".into(), reason.into());
     fields.insert("count".into(), gap.count.into());
     Value::Object(fields)
@@ -171,17 +131,15 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
                 "scopes": scopes,
                 "serverTime": now.to_string(),
                 "heartbeatIntervalMs": millis(*heartbeat_interval),
-                "resumed": *verdict == ResumeVerdict::Resumed,
+                "resumed": words::resumed(*verdict),
                 "limits": {"maxInFlight": window.entries, "maxInFlightBytes": window.bytes},
             });
             let mut add = |name: &str, value: Value| payload[name] = value;
             if let Some(epoch) = epoch {
                 add("epoch", epoch.to_string().into());
             }
-            match verdict {
-                ResumeVerdict::Fresh | ResumeVerdict::Resumed => {}
-                ResumeVerdict::StoreRestarted => add("reason", "store_restarted".into()),
-                ResumeVerdict::PossiblyLost => add("reason", "possibly_lost".into()),
+            if let Some(doubt) = words::doubt(*verdict) {
+                add("reason", doubt.into());
             }
             if let Some(lost) = lost {
                 let epoch = lost.epoch.map(|epoch| epoch.to_string());
@@ -208,15 +166,29 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
             let payload = json!({"eventTypes": names(patterns), "excluded": names(excluded), "channelIds": channels});
             ("subscribed", payload)
         }
-        ServerFrame::Error { code, message, field, .. } => {
+        ServerFrame::Error { code, message, field, reason, .. } => {
             let mut payload = json!({"code": code.name(), "message": message});
-            if let Some(field) = field {
-                payload["details"] = json!({"field": field, "error": message});
+            let error = reason.map_or_else(|| Value::from(message.as_str()), Value::from);
+            match field {
+                Some(field) => payload["details"] = json!({"field": field, "error": error}),
+                None if reason.is_some() => payload["details"] = json!({"error": error}),
+                None => {}
             }
             ("error", payload)
         }
+        ServerFrame::AckResult { results, .. } => {
+            let one = |(id, status): &(MessageId, AckStatus)| json!({"eventId": id.as_str(), "status": status.name()});
+            ("ack_result", json!({"results": results.iter().map(one).collect::<Vec<_>>()}))
+        }
+        ServerFrame::SendAck { sent, .. } => {
+            let payload = json!({"messageId": sent.id.as_str(), "status": sent.status, "sequence": sent.sequence});
+            ("send_ack", payload)
+        }
+        ServerFrame::AuthRefreshed { scopes, expires, .. } => {
+            ("auth_refreshed", json!({"scopes": scopes, "expiresAt": expires.to_string()}))
+        }
         ServerFrame::RateLimit { action, retry_after, current, most, .. } => {
-            let seconds = retry_after.as_secs_f64().ceil();
+            let seconds = words::whole_seconds(*retry_after);
             let payload = json!({"action": action, "retryAfter": seconds, "currentRate": current, "maxRate": most});
             ("rate_limit", payload)
         }
@@ -228,6 +200,7 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use waystation_domain::ExitReason;
     use waystation_domain::{Entry, Epoch, Lane, Position};
 
     use super::*;
@@ -250,6 +223,7 @@ mod tests {
             data: Bytes::from_static(br#"{ "odd" : 1.50 }"#),
             attempt: 2,
             trace: Some(TRACE.parse().unwrap()),
+            sender: Some("otto".parse().unwrap()),
         };
         let text = encode(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
         assert!(text.contains(r#""data":{ "odd" : 1.50 },"#));
@@ -263,6 +237,7 @@ mod tests {
         assert_eq!(payload["redelivered"], true);
         assert_eq!(payload["channelId"], "c1");
         assert_eq!(payload["traceparent"], TRACE);
+        assert_eq!(payload["senderOrchestratorId"], "otto");
         assert_eq!(payload["sentAt"], "1970-01-01T00:00:00.042Z");
     }
 
@@ -273,6 +248,7 @@ mod tests {
             code: ErrorCode::InvalidMessage,
             message: "no".into(),
             field: Some("payload.x".into()),
+            reason: None,
         };
         let frame: Value = serde_json::from_str(&encode(&frame, stamp())).unwrap();
         assert_eq!(frame["replyTo"], "a\"b");

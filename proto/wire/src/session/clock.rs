@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use waystation_domain::Position;
+
 use super::Session;
 use super::window::OldestSince;
 
@@ -32,6 +34,16 @@ impl Session {
         self.set_clock(now);
     }
 
+    /// The client is still working on an entry: if that is the oldest of its lane, it counts as the oldest from now on.
+    pub(super) fn extend_clock(&mut self, position: Position, now: Instant) {
+        if let Some((oldest, since)) = &mut self.clock.oldest[position.lane]
+            && *oldest == position
+        {
+            *since = now;
+        }
+        self.clock_after_answer(now);
+    }
+
     fn set_clock(&mut self, now: Instant) {
         let oldest = self.in_flight.oldest();
         let clock = &mut self.clock;
@@ -60,7 +72,7 @@ impl Session {
         for (lane, oldest) in self.in_flight.oldest().iter() {
             let held = oldest.and_then(|position| self.in_flight.release(lane, position.sequence));
             if let Some(held) = held {
-                self.settling.charge(held.position, held.attempt, self.fence);
+                self.settling.charge(held.position, held.attempt);
             }
         }
         self.blocked = false;

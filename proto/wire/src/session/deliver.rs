@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use waystation_domain::{Entry, Lane, PerLane, Position};
 
-use super::{CallFailed, Command, EARLY, EARLY_FOR, ReadRequest, ReadResult, Session};
+use super::{CallFailed, Command, EARLY, EARLY_FOR, Note, ReadRequest, ReadResult, Session};
 use crate::frame::{EventFrame, ServerFrame};
 
 /// Epochs of which a connection remembers what it sent.
@@ -77,7 +77,8 @@ impl Session {
         let redelivered = again || self.epoch != Some(entry.position.epoch);
         lane.sent = lane.sent.max(entry.position.sequence);
         lane.head = lane.head.max(entry.position.sequence);
-        self.in_flight.sent(&entry);
+        self.in_flight.sent(&entry, now);
+        self.last_traffic = Some(now);
         self.clock_after_send(now);
         self.send(ServerFrame::Event(EventFrame { entry, redelivered }));
     }
@@ -166,6 +167,10 @@ impl Session {
             && self.in_flight.room_bytes() <= request.max_bytes
             && !self.in_flight.is_empty();
         self.blocked = result.entries.is_empty() && !request.window_empty && same_room;
+        if self.replay.is_some() && !self.replaying && !result.entries.is_empty() {
+            self.replaying = true;
+            self.commands.push_back(Command::Note(Note::ReplayStarted));
+        }
         let told = self.exits.told;
         for gap in result.gaps.into_iter().filter(|gap| gap.position > told) {
             self.in_flight.told_gap(gap.position);
@@ -211,6 +216,9 @@ impl Session {
         self.replay = None;
         if let Some(epoch) = self.epoch.filter(|_| self.profile.knows_gaps) {
             self.send(ServerFrame::ReplayComplete { epoch, heads });
+        }
+        if std::mem::take(&mut self.replaying) {
+            self.commands.push_back(Command::Note(Note::ReplayCompleted));
         }
     }
 }

@@ -19,13 +19,26 @@ impl Session {
     /// Takes a frame. Call it only while [`Session::wants_input`].
     pub fn handle_frame(&mut self, received: Result<Received, FrameError>, now: Instant) {
         self.last_frame = now;
+        self.received += 1;
         let Received { id, frame } = match received {
             Ok(received) => received,
             Err(error) => return self.strike(error, now),
         };
         self.strikes = 0;
+        if !matches!(frame, ClientFrame::Heartbeat(_)) {
+            self.last_traffic = Some(now);
+        }
         match frame {
-            ClientFrame::Ack { ids } => self.take_acks(ids, now),
+            ClientFrame::Ack(ack) => self.take_ack(id, ack, now),
+            ClientFrame::Nack { id: event, delay } => self.take_nack(id, &event, delay, now),
+            ClientFrame::Reject { id: event, reason } => self.take_reject(id, &event, reason, now),
+            ClientFrame::Extend { id: event } => self.take_extend(id, &event, now),
+            ClientFrame::Send(message) => self.take_send(id, message, now),
+            ClientFrame::AuthRefresh { access_token } => self.take_renewal(id, access_token, now),
+            ClientFrame::Goodbye => {
+                self.said_goodbye = true;
+                self.close(CloseCode::Normal);
+            }
             ClientFrame::Heartbeat(heartbeat) => self.take_heartbeat(id, heartbeat, now),
             ClientFrame::Subscribe { patterns, channels } => {
                 let wanted = self.subscriptions.subscribe(&patterns, &channels);
@@ -51,19 +64,20 @@ impl Session {
         }
     }
 
-    fn refuse(&mut self, error: FrameError, now: Instant) {
+    pub(super) fn refuse(&mut self, error: FrameError, now: Instant) {
         self.send(ServerFrame::invalid(error));
         self.count_refusal(now);
     }
 
     /// Frames that are answered by a refusal are themselves limited.
     fn count_refusal(&mut self, now: Instant) {
+        self.refused += 1;
         if self.refusals.take(now).is_err() {
             self.close(CloseCode::RateLimited);
         }
     }
 
-    fn limit(&mut self, action: &'static str, reply_to: Option<String>, too_many: TooMany, now: Instant) {
+    pub(super) fn limit(&mut self, action: &'static str, reply_to: Option<String>, too_many: TooMany, now: Instant) {
         let TooMany { retry_after, current, most } = too_many;
         self.send(ServerFrame::RateLimit { reply_to, action, retry_after, current, most });
         self.count_refusal(now);
@@ -77,6 +91,10 @@ impl Session {
             return self.limit("heartbeat", reply_to, too_many, now);
         }
         self.last_heartbeat = Some(now);
+        self.reported.0 = heartbeat.status.or(self.reported.0);
+        if heartbeat.metrics.is_some() {
+            self.reported.1.clone_from(&heartbeat.metrics);
+        }
         self.busy = Some(Busy::Heartbeat { reply_to });
         self.compare(heartbeat.status, heartbeat.metrics, now);
     }
@@ -160,6 +178,7 @@ impl Session {
                     code: ErrorCode::InternalError,
                     message: "the subscription could not be stored; try again".into(),
                     field: None,
+                    reason: None,
                 });
             }
         }

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use waystation_domain::{
-    AckRange, Activation, Charge, Entry, Epoch, Gap, Heads, Lane, MessageId, PerLane, Position, ResumeVerdict,
-    ScopeSet, Subscriptions, Window,
+    AckRange, Activation, Charge, Entry, Epoch, Gap, Heads, Lane, MessageId, MessageRef, Nack, PerLane, Position,
+    Reject, ResumeVerdict, Scope, Subscriptions, Timestamp, Window,
 };
 
 use super::*;
-use crate::frame::{ClientFrame, EventFrame, FrameError, Heartbeat, Received};
+use crate::frame::{
+    Ack, AckStatus, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, Outgoing, Received, Sent,
+};
 
 struct World {
     session: Session,
@@ -43,11 +45,17 @@ fn entry(sequence: u64) -> Entry {
         data: Bytes::from_static(b"{}"),
         attempt: 1,
         trace: None,
+        sender: None,
     }
 }
 
+fn ack_of(ids: Vec<MessageId>) -> ClientFrame {
+    ClientFrame::Ack(Ack { ids, ..Ack::default() })
+}
+
 fn opening(activation: Option<Activation>) -> Opening {
-    Opening { activation, verdict: ResumeVerdict::Fresh, subscriptions: Subscriptions::default() }
+    let allowance = Allowance { window: Window::default(), messages: None, messages_announced: None };
+    Opening { activation, verdict: ResumeVerdict::Fresh, subscriptions: Subscriptions::default(), allowance }
 }
 
 impl World {
@@ -57,13 +65,15 @@ impl World {
         let profile = ClientProfile {
             session: "s1".parse().unwrap(),
             auth_frame: Some("f1".into()),
-            window: Window { entries: window, bytes: 1 << 20 },
             resume: None,
             announces_client: true,
             knows_gaps: true,
         };
         let config = SessionConfig::default();
-        let session = Session::new(config, profile, opening(activation), ScopeSet::default(), now);
+        let mut opening = opening(activation);
+        opening.allowance.window.entries = window;
+        let scopes = [Scope::MessagesRead, Scope::MessagesWrite].into_iter().collect();
+        let session = Session::new(config, profile, opening, scopes, now);
         let mut world = World { session, now, sent: Vec::new(), asked: Vec::new() };
         world.run();
         assert!(matches!(world.sent.remove(0), ServerFrame::AuthSuccess { .. }));
@@ -104,7 +114,7 @@ impl World {
 
     fn ack(&mut self, sequences: impl IntoIterator<Item = u64>) {
         let ids = sequences.into_iter().map(|sequence| entry(sequence).id).collect();
-        self.frame(ClientFrame::Ack { ids });
+        self.frame(ack_of(ids));
     }
 
     /// The read that was asked for.
@@ -140,7 +150,7 @@ impl World {
     }
 
     fn settled(&mut self, head: u64, next_due: Option<Duration>) {
-        let answer = SettleAnswer { fenced: false, heads: Heads { next_due, ..heads(head) } };
+        let answer = SettleAnswer { fenced: false, heads: Heads { next_due, ..heads(head) }, confirmed: Vec::new() };
         self.session.handle_settled(Ok(answer), self.now);
         self.run();
     }
@@ -262,7 +272,7 @@ fn a_settlement_without_an_answer_is_repeated() {
 #[test]
 fn acks_of_an_earlier_connection_go_by_id() {
     let mut world = World::new(Some(activation(1, 0, 0)), 10);
-    world.frame(ClientFrame::Ack { ids: vec![MessageId::naming("order-1").unwrap(), MessageId::of_gap(9)] });
+    world.frame(ack_of(vec![MessageId::naming("order-1").unwrap(), MessageId::of_gap(9)]));
     let settle = world.settle().unwrap();
     assert_eq!((settle.ack_ids.len(), settle.gap_mark), (1, 0));
 }
@@ -319,9 +329,9 @@ fn gaps_are_told_before_entries_and_acknowledged_without_a_hole() {
     let gap = |position| Gap { position, left: None, count: 1 };
     world.answer_read(read, vec![entry(1)], vec![gap(3), gap(5)], 1);
     assert!(matches!(world.sent[..2], [ServerFrame::Gap { .. }, ServerFrame::Gap { .. }]));
-    world.frame(ClientFrame::Ack { ids: vec![MessageId::of_gap(5)] });
+    world.frame(ack_of(vec![MessageId::of_gap(5)]));
     assert!(world.settle().is_none(), "the one before is missing");
-    world.frame(ClientFrame::Ack { ids: vec![MessageId::of_gap(3)] });
+    world.frame(ack_of(vec![MessageId::of_gap(3)]));
     assert_eq!(world.settle().unwrap().gap_mark, 5);
 }
 
@@ -508,4 +518,265 @@ fn a_draining_session_is_sent_nothing_new() {
     world.push_entry(2);
     assert!(world.events().is_empty());
     assert!(matches!(world.sent[..], [ServerFrame::Reconnect { .. }]));
+}
+
+impl World {
+    /// Delivers pushed entries 1 to `count`.
+    fn with_pushed(count: u64) -> World {
+        let mut world = World::new(Some(activation(1, 0, 0)), 10);
+        (1..=count).for_each(|sequence| world.push_entry(sequence));
+        world.events();
+        world.sent.clear();
+        world
+    }
+
+    fn confirmed(&mut self, confirmed: Vec<bool>) {
+        let answer = SettleAnswer { fenced: false, heads: heads(0), confirmed };
+        self.session.handle_settled(Ok(answer), self.now);
+        self.run();
+    }
+
+    /// Fields of the errors sent since the last call.
+    fn errors(&mut self) -> Vec<(ErrorCode, Option<String>)> {
+        let errors = self.sent.extract_if(.., |frame| matches!(frame, ServerFrame::Error { .. }));
+        let error = |frame| match frame {
+            ServerFrame::Error { code, field, .. } => Some((code, field)),
+            _ => None,
+        };
+        errors.filter_map(error).collect()
+    }
+}
+
+fn up_to(sequence: u64, confirm: bool) -> ClientFrame {
+    ClientFrame::Ack(Ack { ids: Vec::new(), up_to: normal(sequence), confirm })
+}
+
+fn field(name: &str) -> (ErrorCode, Option<String>) {
+    (ErrorCode::InvalidMessage, Some(name.to_owned()))
+}
+
+#[test]
+fn an_ack_up_to_a_sequence_takes_what_is_in_flight_and_no_more() {
+    let mut world = World::with_pushed(4);
+    world.ack([2]);
+    world.settle().unwrap();
+    world.frame(up_to(3, false));
+    world.settled(4, None);
+    let acks = world.settle().unwrap().acks;
+    assert_eq!(acks, [acked(1, 1), acked(3, 3)]);
+    world.frame(up_to(5, false));
+    assert_eq!(world.errors(), [field("payload.upTo.normal")], "the future is not acknowledged");
+    assert!(world.closed().is_none());
+}
+
+#[test]
+fn what_became_of_acks_is_told_once_the_store_has_them() {
+    let mut world = World::with_pushed(3);
+    let foreign = MessageId::naming("of-before").unwrap();
+    let ids = vec![entry(2).id, foreign.clone(), MessageId::of_gap(7)];
+    world.frame(ClientFrame::Ack(Ack { ids: ids.clone(), up_to: normal(1), confirm: true }));
+    let asked = world.settle().unwrap();
+    let positions = [entry(2).position, entry(1).position].map(MessageRef::Position);
+    assert_eq!(asked.confirm, [positions[0].clone(), MessageRef::Id(foreign), positions[1].clone()]);
+    // A second one waits for its own settlement, also if that has nothing for the store.
+    world.frame(ClientFrame::Ack(Ack { ids: vec![MessageId::of_gap(8)], confirm: true, ..Ack::default() }));
+    assert!(world.sent.is_empty());
+    world.confirmed(vec![true, false, true]);
+    let results = |world: &mut World| match world.sent.remove(0) {
+        ServerFrame::AckResult { reply_to, results } => (reply_to, results),
+        other => panic!("{other:?}"),
+    };
+    let (acked, stale) = (AckStatus::Acked, AckStatus::Stale);
+    let told = [(ids[0].clone(), acked), (ids[1].clone(), stale), (ids[2].clone(), stale), (entry(1).id, acked)];
+    assert_eq!(results(&mut world), (Some("f2".into()), told.to_vec()));
+    assert!(world.settle().unwrap().confirm.is_empty());
+    world.confirmed(Vec::new());
+    assert_eq!(results(&mut world).1, [(MessageId::of_gap(8), stale)]);
+}
+
+#[test]
+fn an_unanswered_confirmation_is_asked_for_again() {
+    let mut world = World::with_pushed(2);
+    world.frame(up_to(1, true));
+    world.settle().unwrap();
+    world.frame(up_to(2, true));
+    world.session.handle_settled(Err(CallFailed::Unavailable), world.now);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.settle().unwrap().confirm.len(), 2);
+    world.confirmed(vec![true, true]);
+    assert_eq!(world.sent.len(), 2);
+}
+
+#[test]
+fn a_nacked_entry_leaves_the_window_and_is_read_when_due() {
+    let mut world = World::with_pushed(2);
+    let delay = Duration::from_secs(5);
+    world.frame(ClientFrame::Nack { id: entry(1).id, delay });
+    let settlement = world.settle().unwrap();
+    assert_eq!(settlement.nacks, [Nack { position: entry(1).position, attempt: 1, delay }]);
+    world.settled(2, Some(delay));
+    world.pass(Duration::from_secs(4));
+    assert!(world.read().is_none());
+    world.pass(Duration::from_secs(1));
+    let read = world.read().unwrap();
+    world.answer_read(read, vec![Entry { attempt: 2, ..entry(1) }], Vec::new(), 2);
+    assert_eq!(world.events(), [(1, true)]);
+}
+
+#[test]
+fn a_rejected_entry_goes_with_its_reason() {
+    let mut world = World::with_pushed(1);
+    world.frame(ClientFrame::Reject { id: entry(1).id, reason: "cannot parse".into() });
+    let rejects = [Reject { position: entry(1).position, reason: "cannot parse".into() }];
+    assert_eq!(world.settle().unwrap().rejects, rejects);
+}
+
+#[test]
+fn only_what_is_in_flight_can_be_nacked_rejected_or_extended() {
+    let mut world = World::with_pushed(2);
+    world.ack([1]);
+    let other_epoch = Position { epoch: Epoch::from_raw(1), ..entry(2).position };
+    let ids = [entry(1).id, entry(9).id, MessageId::composed(other_epoch), MessageId::of_gap(1)];
+    for id in ids {
+        world.frame(ClientFrame::Nack { id: id.clone(), delay: Duration::ZERO });
+        world.frame(ClientFrame::Reject { id: id.clone(), reason: "no".into() });
+        world.frame(ClientFrame::Extend { id: id.clone() });
+        assert_eq!(world.errors(), vec![field("payload.eventId"); 3], "{id}");
+    }
+    world.settle();
+    world.settled(2, None);
+    assert!(world.settle().is_none(), "nothing else was settled");
+}
+
+#[test]
+fn a_nack_of_an_older_activation_is_not_brought_to_the_store() {
+    let mut world = World::with_pushed(2);
+    world.ack([1]);
+    world.settle().unwrap();
+    world.frame(ClientFrame::Nack { id: entry(2).id, delay: Duration::ZERO });
+    world.push(2, Hint::Activated(activation(2, 2, 2)));
+    world.settled(2, None);
+    assert!(world.settle().is_none());
+}
+
+#[test]
+fn who_extends_is_left_to_work() {
+    let mut world = World::with_pushed(1);
+    // Without it the clock would fire after 30 s of silence, and after 10 minutes in any case.
+    for _ in 0..60 {
+        world.pass(Duration::from_secs(20));
+        world.frame(ClientFrame::Extend { id: entry(1).id });
+        assert!(world.settle().is_none());
+    }
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.settle().unwrap().charges.len(), 1);
+}
+
+#[test]
+fn extending_another_entry_does_not_save_the_oldest() {
+    let mut world = World::with_pushed(2);
+    let mut charged = None;
+    for seconds in (20..=600).step_by(20) {
+        world.pass(Duration::from_secs(20));
+        if world.session.wants_input() && charged.is_none() {
+            world.frame(ClientFrame::Extend { id: entry(2).id });
+        }
+        charged = charged.or_else(|| world.settle().map(|settlement| (seconds, settlement.charges[0].position)));
+    }
+    assert_eq!(charged, Some((600, entry(1).position)));
+}
+
+fn outgoing() -> Box<Outgoing> {
+    Box::new(Outgoing {
+        orchestrator: "otto".parse().unwrap(),
+        event_type: None,
+        data: Bytes::from_static(b"{}"),
+        lane: Lane::Normal,
+        id: None,
+        time_to_live: None,
+    })
+}
+
+#[test]
+fn so_many_messages_are_under_way_and_no_more() {
+    let mut world = World::new(None, 10);
+    for _ in 0..64 {
+        world.frame(ClientFrame::Send(outgoing()));
+    }
+    assert!(!world.session.wants_input());
+    let sent = Sent { id: MessageId::naming("m1").unwrap(), status: "QUEUED", sequence: 3 };
+    world.session.handle_sent(Some("f7".into()), Ok(sent.clone()), world.now);
+    world.run();
+    assert_eq!(world.sent, [ServerFrame::SendAck { reply_to: Some("f7".into()), sent }]);
+    assert!(world.session.wants_input());
+}
+
+#[test]
+fn a_plain_client_sends_a_hundred_messages_a_minute() {
+    let mut world = World::new(None, 10);
+    world.session.messages = RateLimit::new(100, Duration::from_secs(60));
+    for _ in 0..101 {
+        world.frame(ClientFrame::Send(outgoing()));
+        let refused = SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None };
+        world.session.handle_sent(None, Err(refused), world.now);
+    }
+    world.run();
+    assert!(matches!(world.sent[100], ServerFrame::RateLimit { action: "send", current: 101, most: 100, .. }));
+}
+
+#[test]
+fn without_the_scope_nothing_is_sent() {
+    let mut world = World::new(None, 10);
+    let renewed = Renewed { scopes: [Scope::MessagesRead].into_iter().collect(), expires: Timestamp::default() };
+    world.session.handle_refreshed(None, Ok(renewed));
+    world.frame(ClientFrame::Send(outgoing()));
+    assert_eq!(world.errors(), [(ErrorCode::InsufficientScope, None)]);
+    assert!(!world.asked.iter().any(|command| matches!(command, Command::Route { .. })));
+}
+
+#[test]
+fn a_token_that_is_refused_changes_nothing() {
+    let mut world = World::with_pushed(1);
+    world.frame(ClientFrame::AuthRefresh { access_token: "t".into() });
+    assert!(world.asked.iter().any(|command| matches!(command, Command::Renew { .. })));
+    world.session.handle_refreshed(Some("f2".into()), Err("the token has expired"));
+    world.run();
+    assert_eq!(world.errors(), [(ErrorCode::NotAuthenticated, Some("payload.accessToken".into()))]);
+    assert!(world.closed().is_none());
+    world.frame(ClientFrame::Send(outgoing()));
+    assert!(world.errors().is_empty(), "the old scopes are in force");
+}
+
+#[test]
+fn goodbye_closes_normally_after_what_was_said_before() {
+    let mut world = World::with_pushed(1);
+    world.ack([1]);
+    world.frame(ClientFrame::Goodbye);
+    assert_eq!(world.closed(), Some(CloseCode::Normal));
+    assert!(world.session.has_said_goodbye() && world.session.is_settling());
+}
+
+#[test]
+fn acks_that_the_store_does_not_take_stop_the_reading_of_more() {
+    let mut world = World::with_pushed(1);
+    world.ack([1]);
+    let ids: Vec<MessageId> = (0..4_096).map(|n| MessageId::naming(&format!("m{n}")).unwrap()).collect();
+    for _ in 0..4 {
+        world.frame(ack_of(ids.clone()));
+    }
+    assert!(!world.session.wants_input());
+    world.settled(1, None);
+    assert!(world.session.wants_input());
+}
+
+#[test]
+fn a_replay_is_noted_when_it_begins_and_ends() {
+    let mut world = World::new(Some(activation(1, 0, 2)), 10);
+    let read = world.read().unwrap();
+    world.answer_read(read, vec![entry(1), entry(2)], Vec::new(), 2);
+    let notes: Vec<_> = world.asked.iter().filter(|command| matches!(command, Command::Note(_))).collect();
+    assert_eq!(notes, [&Command::Note(Note::ReplayStarted), &Command::Note(Note::ReplayCompleted)]);
+    // Nothing waits: nothing begins.
+    let world = World::new(Some(activation(1, 0, 0)), 10);
+    assert!(!world.asked.iter().any(|command| matches!(command, Command::Note(_))));
 }

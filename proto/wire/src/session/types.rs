@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waystation_domain::{
-    AckRange, Activation, Charge, Entry, Gap, Heads, MessageId, PerLane, ReportedStatus, ResumePoint, ResumeVerdict,
-    SessionId, Subscriptions, Window,
+    AckRange, Activation, Charge, Entry, Gap, Heads, MessageId, MessageRef, Nack, PerLane, Reject, ReportedStatus,
+    ResumePoint, ResumeVerdict, ScopeSet, SessionId, Subscriptions, Timestamp, Window,
 };
 
 use crate::close::CloseCode;
-use crate::frame::ServerFrame;
+use crate::frame::{ErrorCode, Outgoing, Sent, ServerFrame};
 
 /// Numbers of a session; the same for all of a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,6 @@ pub struct ClientProfile {
     pub session: SessionId,
     /// Id of its `auth` frame, for the answer.
     pub auth_frame: Option<String>,
-    /// How much it takes unacknowledged.
-    pub window: Window,
     /// What it remembered.
     pub resume: Option<ResumePoint>,
     /// It announced `client{}`.
@@ -82,6 +80,19 @@ pub struct Opening {
     pub verdict: ResumeVerdict,
     /// In force for the daemon.
     pub subscriptions: Subscriptions,
+    /// What the client may.
+    pub allowance: Allowance,
+}
+
+/// What the organization lets a client do.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// How much it takes unacknowledged: what it asked for, at most what it may.
+    pub window: Window,
+    /// Counted frames in a period if it is a plain client; `None`: as configured.
+    pub messages: Option<u32>,
+    /// The same if it announces `client{}`.
+    pub messages_announced: Option<u32>,
 }
 
 /// A hint from a router.
@@ -117,6 +128,8 @@ pub enum Ending {
     TokenExpired,
     /// The token has been revoked.
     Revoked,
+    /// An operator ended it.
+    Terminated,
     /// The gateway stops and the client did not go.
     Restarting,
     /// The client does not read.
@@ -137,7 +150,7 @@ impl Ending {
             Ending::Superseded => CloseCode::Superseded,
             Ending::DuplicateIdentity => CloseCode::DuplicateIdentity,
             Ending::TokenExpired => CloseCode::TokenExpired,
-            Ending::Revoked => CloseCode::SessionTerminated,
+            Ending::Revoked | Ending::Terminated => CloseCode::SessionTerminated,
             Ending::Restarting => CloseCode::Restarting,
             Ending::SlowConsumer => CloseCode::SlowConsumer,
             Ending::TooBig => CloseCode::TooBig,
@@ -168,10 +181,87 @@ pub enum Command {
     },
     /// Replace the daemon's subscriptions, then [`super::Session::handle_subscribed`].
     Subscribe(Subscriptions),
+    /// Route a message, then [`super::Session::handle_sent`].
+    Route {
+        /// The frame.
+        reply_to: Option<String>,
+        /// The message.
+        message: Box<Outgoing>,
+    },
+    /// Judge a new token, then [`super::Session::handle_refreshed`].
+    Renew {
+        /// The frame.
+        reply_to: Option<String>,
+        /// A JWT.
+        access_token: String,
+    },
     /// Open the session again, then [`super::Session::handle_reopened`].
     Reopen,
+    /// Tell whoever watches.
+    Note(Note),
     /// Write what is waiting, then close.
     Close(CloseCode),
+}
+
+/// Something that operators may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The client begins to get what waited for it.
+    ReplayStarted,
+    /// All that waited has been sent.
+    ReplayCompleted,
+}
+
+/// Why a message of a daemon was not accepted, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendRefused {
+    /// What kind of fault.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// Where.
+    pub field: Option<&'static str>,
+    /// More exactly why.
+    pub reason: Option<&'static str>,
+}
+
+/// What became of a message of a daemon.
+pub type SendOutcome = Result<Sent, SendRefused>;
+
+/// A token that took the place of the one before.
+#[derive(Clone, Debug)]
+pub struct Renewed {
+    /// Granted.
+    pub scopes: ScopeSet,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// How a connection does, as it sees itself.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Since the last frame of the client.
+    pub silent: Duration,
+    /// Since its last heartbeat.
+    pub since_heartbeat: Option<Duration>,
+    /// A heartbeat is overdue.
+    pub is_overdue: bool,
+    /// From the sending of the message acknowledged last to its ack.
+    pub latency: Option<Duration>,
+    /// Since a frame went either way, heartbeats aside.
+    pub since_traffic: Option<Duration>,
+    /// Frames of the client.
+    pub received: u64,
+    /// Of these, those that were refused.
+    pub refused: u64,
+    /// Messages sent and not acknowledged.
+    pub in_flight: usize,
+    /// What the client reported last.
+    pub status: Option<ReportedStatus>,
+    /// A JSON object.
+    pub metrics: Option<Bytes>,
+    /// It was told to leave.
+    pub is_leaving: bool,
 }
 
 /// A call did not do what it should.
@@ -232,19 +322,27 @@ pub struct SettleRequest {
     pub acks: Vec<AckRange>,
     /// Acknowledged, but not sent on this connection.
     pub ack_ids: Vec<MessageId>,
+    /// To be sent again later.
+    pub nacks: Vec<Nack>,
+    /// Never to be sent again.
+    pub rejects: Vec<Reject>,
     /// Attempts that ended without an answer.
     pub charges: Vec<Charge>,
+    /// To be confirmed.
+    pub confirm: Vec<MessageRef>,
     /// Gaps acknowledged without a hole; 0: none.
     pub gap_mark: u64,
 }
 
 /// What became of a settlement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SettleAnswer {
-    /// Charges were ignored: the fence did not hold.
+    /// Nacks, rejects and charges were ignored: the fence did not hold.
     pub fenced: bool,
     /// Afterwards.
     pub heads: Heads,
+    /// For each message to be confirmed, whether it is acknowledged.
+    pub confirmed: Vec<bool>,
 }
 
 /// What the store knows of the session.

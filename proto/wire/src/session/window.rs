@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use waystation_domain::{AckRange, Entry, Lane, MessageId, PerLane, Position, Window};
+use waystation_domain::{Entry, Lane, MessageId, PerLane, Position, Window};
 
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -21,21 +21,31 @@ pub(super) struct InFlight {
 pub(super) struct Held {
     pub(super) position: Position,
     pub(super) attempt: u32,
+    /// When it was sent.
+    pub(super) since: Instant,
     id: Option<MessageId>,
     bytes: u64,
+}
+
+impl Held {
+    fn id(&self) -> MessageId {
+        self.id.clone().unwrap_or_else(|| MessageId::composed(self.position))
+    }
 }
 
 /// What an id of an ack stands for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Acked {
-    /// An entry sent on this connection.
-    Entry(AckRange),
+    /// An entry sent on this connection, and when.
+    Entry(Position, Instant),
     /// Gaps up to here are now acknowledged without a hole.
     Gaps(u64),
     /// A gap, but not the next one.
-    Nothing,
+    Gap,
+    /// A gap that was not told on this connection.
+    UnknownGap,
     /// Not sent on this connection.
-    Elsewhere(MessageId),
+    Elsewhere,
 }
 
 impl InFlight {
@@ -45,6 +55,10 @@ impl InFlight {
 
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     /// Entries of a lane that still fit.
@@ -67,14 +81,14 @@ impl InFlight {
         self.lanes[position.lane].contains_key(&position.sequence)
     }
 
-    pub(super) fn sent(&mut self, entry: &Entry) {
+    pub(super) fn sent(&mut self, entry: &Entry, now: Instant) {
         let position = entry.position;
         let id = (entry.id.position() != Some(position)).then(|| entry.id.clone());
         if let Some(id) = &id {
             self.by_id.insert(id.clone(), (position.lane, position.sequence));
         }
         let bytes = entry.data.len() as u64;
-        let held = Held { position, attempt: entry.attempt, id, bytes };
+        let held = Held { position, attempt: entry.attempt, since: now, id, bytes };
         if self.lanes[position.lane].insert(position.sequence, held).is_none() {
             self.count += 1;
             self.bytes += bytes;
@@ -97,27 +111,40 @@ impl InFlight {
         Some(held)
     }
 
-    /// Takes an ack of one id.
-    pub(super) fn acknowledge(&mut self, id: MessageId) -> Acked {
-        if let Some(gap) = id.gap() {
-            return self.acknowledge_gap(gap, id);
-        }
-        let place = self.by_id.get(&id).copied();
-        let place = place.or_else(|| id.position().filter(|p| self.holds(*p)).map(|p| (p.lane, p.sequence)));
-        let held = place.and_then(|(lane, sequence)| self.release(lane, sequence));
-        match held.map(|held| held.position) {
-            // A composed id of another epoch is not what was sent here.
-            Some(sent) if id.position().is_none_or(|named| named == sent) => {
-                Acked::Entry(AckRange { epoch: sent.epoch, lane: sent.lane, from: sent.sequence, to: sent.sequence })
-            }
-            _ => Acked::Elsewhere(id),
-        }
+    /// Where the entry of an id stands, if it is in flight here.
+    pub(super) fn find(&self, id: &MessageId) -> Option<Position> {
+        let of_caller = self.by_id.get(id).map(|(lane, sequence)| (*lane, *sequence));
+        let (lane, sequence) = of_caller.or_else(|| id.position().map(|named| (named.lane, named.sequence)))?;
+        let sent = self.lanes[lane].get(&sequence)?.position;
+        // A composed id of another epoch is not what was sent here.
+        (of_caller.is_some() || id.position() == Some(sent)).then_some(sent)
     }
 
-    fn acknowledge_gap(&mut self, position: u64, id: MessageId) -> Acked {
+    /// Lets go of the entry of an id.
+    pub(super) fn take(&mut self, id: &MessageId) -> Option<Held> {
+        let Position { lane, sequence, .. } = self.find(id)?;
+        self.release(lane, sequence)
+    }
+
+    /// Lets go of what is in flight of a lane up to a sequence, in its order.
+    pub(super) fn take_up_to(&mut self, lane: Lane, sequence: u64) -> Vec<(MessageId, Held)> {
+        let sequences: Vec<u64> = self.lanes[lane].range(..=sequence).map(|(sequence, _)| *sequence).collect();
+        let held = sequences.into_iter().filter_map(|sequence| self.release(lane, sequence));
+        held.map(|held| (held.id(), held)).collect()
+    }
+
+    /// Takes an ack of one id.
+    pub(super) fn acknowledge(&mut self, id: &MessageId) -> Acked {
+        if let Some(gap) = id.gap() {
+            return self.acknowledge_gap(gap);
+        }
+        self.take(id).map_or(Acked::Elsewhere, |held| Acked::Entry(held.position, held.since))
+    }
+
+    fn acknowledge_gap(&mut self, position: u64) -> Acked {
         match self.gaps.get_mut(&position) {
-            None => return Acked::Elsewhere(id),
-            Some(acknowledged) if *acknowledged => return Acked::Nothing,
+            None => return Acked::UnknownGap,
+            Some(acknowledged) if *acknowledged => return Acked::Gap,
             Some(acknowledged) => *acknowledged = true,
         }
         self.count -= 1;
@@ -129,7 +156,7 @@ impl InFlight {
             mark = Some(*first.key());
             first.remove();
         }
-        mark.map_or(Acked::Nothing, Acked::Gaps)
+        mark.map_or(Acked::Gap, Acked::Gaps)
     }
 
     /// The oldest unacknowledged entry of each lane.

@@ -6,26 +6,33 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use waystation_domain::Subscriptions;
+use secrecy::SecretString;
+use waystation_domain::{MessageId, ReportedStatus, Subscriptions};
+use waystation_proto::common::v1::ActivityKind;
+use waystation_rpc::About;
 use waystation_wire::{
-    CallFailed, CloseCode, Command, CompareAnswer, Ending, Opening, ReadResult, Session, SettleAnswer,
+    CallFailed, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FrameError, Note, Opening, ReadResult,
+    Received, Renewed, SendOutcome, Session, SettleAnswer,
 };
 
-use super::Opened;
 use super::socket::{Incoming, Socket};
-use crate::registry::Event;
-use crate::upstream::OpenFailed;
+use super::{Opened, renewal};
+use crate::registry::{Event, Report};
+use crate::upstream::{OpenFailed, SessionKey};
 use crate::{Parts, drain};
 
 /// How long acks that a client sent last are brought to the store after it has gone.
 const LAST_ACKS: Duration = Duration::from_secs(5);
 /// Between attempts to tell the store that the session has ended.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
+/// A write that waits for so long shows that the client does not read.
+const STALLED: Duration = Duration::from_secs(1);
 
 pub(super) struct Live {
     parts: Parts,
     session: Session,
     opened: Opened,
+    opened_at: Instant,
     /// The token ends.
     expires: Instant,
     /// The client was told to come back elsewhere, and has had the time for it.
@@ -45,6 +52,7 @@ enum Answer {
     Settled(Result<SettleAnswer, CallFailed>),
     Compared(Result<CompareAnswer, CallFailed>),
     Subscribed(Result<(), CallFailed>),
+    Sent(Option<String>, SendOutcome),
     /// And the term in which it was asked for.
     Reopened(Result<Opening, Option<Ending>>, u64),
 }
@@ -67,7 +75,9 @@ enum End {
 
 impl Live {
     pub(super) fn new(parts: Parts, session: Session, opened: Opened, expires: Instant) -> Live {
+        let opened_at = parts.context.clock.instant();
         Live {
+            opened_at,
             parts,
             session,
             opened,
@@ -80,9 +90,15 @@ impl Live {
         }
     }
 
-    /// Serves until the end, and leaves. Answers the code it closed with, unless the client has gone.
-    pub(super) async fn run(mut self: Box<Self>, socket: &mut Socket) -> Option<CloseCode> {
-        match self.serve(socket).await {
+    pub(super) fn key(&self) -> &SessionKey {
+        &self.opened.key
+    }
+
+    /// Serves until the end, and leaves. Answers the code it closed with, unless the client has gone, and whose session
+    /// it was.
+    pub(super) async fn run(mut self: Box<Self>, socket: &mut Socket) -> (Option<CloseCode>, SessionKey) {
+        let key = self.opened.key.clone();
+        let code = match self.serve(socket).await {
             End::Gone => {
                 Box::pin(self.leave_store()).await;
                 None
@@ -91,7 +107,8 @@ impl Live {
                 Box::pin(async { tokio::join!(socket.close(code), self.leave_store()) }).await;
                 Some(code)
             }
-        }
+        };
+        (code, key)
     }
 
     async fn serve(&mut self, socket: &mut Socket) -> End {
@@ -112,9 +129,12 @@ impl Live {
             // The process may have been stopped while it waited.
             self.check_lease();
             match happened {
-                Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, now)),
+                Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, socket, now)),
                 Happened::Answered(answer) => self.take_answer(answer, now),
-                Happened::Received(Incoming::Frame(received)) => self.session.handle_frame(received, now),
+                Happened::Received(Incoming::Frame(received)) => {
+                    self.tell_heartbeat(&received);
+                    self.session.handle_frame(received, now);
+                }
                 Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
                 Happened::Received(Incoming::Flushed) => {}
                 Happened::Received(Incoming::Broken(None)) => return End::Gone,
@@ -139,8 +159,31 @@ impl Live {
         }
     }
 
-    fn take_event(&mut self, event: Event, now: Instant) {
+    fn tell_heartbeat(&self, received: &Result<Received, FrameError>) {
+        if let Ok(Received { frame: ClientFrame::Heartbeat(heartbeat), .. }) = received {
+            self.tell(ActivityKind::HeartbeatReceived, heartbeat.status.map_or("", ReportedStatus::name));
+        }
+    }
+
+    fn tell(&self, kind: ActivityKind, detail: &str) {
+        let about = About { daemon: self.opened.request.daemon.as_str(), ..self.opened.key.about() };
+        self.parts.activities.tell(kind, about, |activity| activity.detail = detail.to_owned());
+    }
+
+    fn report(&self, socket: &Socket, now: Instant) -> Report {
+        Report {
+            key: self.opened.key.clone(),
+            daemon: self.opened.request.daemon.clone(),
+            open_for: now - self.opened_at,
+            health: self.session.health(now),
+            sent: socket.sent(),
+            is_stalled: self.stalled.is_some_and(|(_, since)| now - since > STALLED),
+        }
+    }
+
+    fn take_event(&mut self, event: Event, socket: &Socket, now: Instant) {
         match event {
+            Event::Report(to) => drop(to.send(self.report(socket, now))),
             Event::Push(push) => self.session.handle_push(push, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
@@ -163,6 +206,7 @@ impl Live {
             Answer::Settled(settled) => self.session.handle_settled(settled, now),
             Answer::Compared(compared) => self.session.handle_compared(compared, now),
             Answer::Subscribed(subscribed) => self.session.handle_subscribed(subscribed, now),
+            Answer::Sent(reply_to, outcome) => self.session.handle_sent(reply_to, outcome, now),
             Answer::Reopened(reopened, term) => {
                 self.opened.term = term;
                 self.session.handle_reopened(reopened, now);
@@ -219,12 +263,32 @@ impl Live {
                 }
                 Command::Close(code) => return Some(End::Close(code)),
                 Command::Reopen => self.reopen_now(),
-                Command::Read(_) | Command::Settle(_) | Command::Compare { .. } | Command::Subscribe(_) => {
-                    self.call(command);
-                }
+                Command::Renew { reply_to, access_token } => self.renew(reply_to, &access_token),
+                Command::Note(Note::ReplayStarted) => self.tell(ActivityKind::QueueProcessingStarted, ""),
+                Command::Note(Note::ReplayCompleted) => self.tell(ActivityKind::QueueProcessingCompleted, ""),
+                Command::Read(_)
+                | Command::Settle(_)
+                | Command::Compare { .. }
+                | Command::Subscribe(_)
+                | Command::Route { .. } => self.call(command),
             }
         }
         None
+    }
+
+    /// A new token takes the place of the present one, or is refused.
+    fn renew(&mut self, reply_to: Option<String>, token: &str) {
+        let handle = &self.opened.registration.handle;
+        let judged = renewal::judge(&self.parts, &handle.claims(), token);
+        let renewed = judged.map(|claims| {
+            let renewed = Renewed { scopes: claims.scopes, expires: claims.expires };
+            let left = claims.expires.since(self.parts.context.clock.now());
+            self.expires = self.parts.context.clock.instant() + left;
+            self.opened.request.token = SecretString::from(token);
+            handle.renew(claims);
+            renewed
+        });
+        self.session.handle_refreshed(reply_to, renewed);
     }
 
     fn reopen_now(&mut self) {
@@ -249,7 +313,13 @@ impl Live {
                 let wanted: Subscriptions = wanted;
                 Box::pin(async move { Answer::Subscribed(upstream.subscribe(&key, &wanted).await) })
             }
-            Command::Send(_) | Command::Close(_) | Command::Reopen => return,
+            Command::Route { reply_to, message } => {
+                let token = self.opened.request.token.clone();
+                let id =
+                    message.id.clone().unwrap_or_else(|| MessageId::minted(self.parts.context.entropy.large_number()));
+                Box::pin(async move { Answer::Sent(reply_to, upstream.send(&token, id, *message).await) })
+            }
+            Command::Send(_) | Command::Close(_) | Command::Reopen | Command::Renew { .. } | Command::Note(_) => return,
         });
     }
 
@@ -272,14 +342,14 @@ impl Live {
         if tokio::time::timeout(LAST_ACKS, settling).await.is_err() {
             tracing::debug!("the last acks of a session did not reach the store");
         }
-        let drained = self.session.is_draining();
+        let (drained, goodbye) = (self.session.is_draining(), self.session.has_said_goodbye());
         let Live { parts, opened, .. } = *self;
         let Opened { key, registration, .. } = opened;
         drop(registration);
         let (lifecycle, upstream) = (parts.context.lifecycle.clone(), parts.upstream.clone());
         // While the store is away the session stays in it; it must not outlive its socket there.
         parts.context.lifecycle.spawn(async move {
-            while upstream.close(&key, false, drained).await.is_err() {
+            while upstream.close(&key, goodbye, drained).await.is_err() {
                 tokio::select! {
                     () = tokio::time::sleep(CLOSE_AGAIN) => {}
                     () = lifecycle.stopping() => return,

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use waystation_runtime::Clock;
-use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, decode, encode};
+use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, binary, json};
 
 use crate::Parts;
 
@@ -42,7 +42,17 @@ pub(super) enum Incoming {
     Broken(Option<CloseCode>),
 }
 
+/// How frames are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// JSON in text frames.
+    Json,
+    /// Protobuf in binary frames: subprotocol `waystation.v1.proto`.
+    Binary,
+}
+
 pub(super) struct Socket {
+    format: Format,
     inner: WebSocketStream<Counted>,
     clock: Clock,
     metrics: crate::metrics::Metrics,
@@ -58,7 +68,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn new(stream: TcpStream, read: Vec<u8>, parts: &Parts) -> Socket {
+    pub(super) async fn new(stream: TcpStream, read: Vec<u8>, format: Format, parts: &Parts) -> Socket {
         let limits = parts.config.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -69,6 +79,7 @@ impl Socket {
         let counted = Counted { stream, written: 0 };
         let inner = WebSocketStream::from_partially_read(counted, read, Role::Server, Some(config)).await;
         Socket {
+            format,
             inner,
             clock: parts.context.clock,
             metrics: parts.metrics.clone(),
@@ -79,6 +90,11 @@ impl Socket {
             control: (parts.context.clock.instant(), 0),
             most_control: limits.control_frames,
         }
+    }
+
+    /// Frames queued so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.frames
     }
 
     /// Whether another frame may be queued.
@@ -100,12 +116,14 @@ impl Socket {
     pub(super) fn queue(&mut self, frame: &ServerFrame) -> Result<(), CloseCode> {
         self.frames += 1;
         let stamp = FrameStamp { connection: self.connection, number: self.frames, now: self.clock.now() };
-        let text = encode(frame, stamp);
+        let message = match self.format {
+            Format::Json => Message::Text(json::encode(frame, stamp).into()),
+            Format::Binary => Message::Binary(binary::encode(frame, stamp).into()),
+        };
         self.metrics.frames_out.inc();
         // Header of a server's frame: 2 to 10 bytes.
-        self.queued += text.len() as u64 + 4;
+        self.queued += message.len() as u64 + 4;
         self.dirty = true;
-        let message = Message::Text(text.into());
         Pin::new(&mut self.inner).start_send(message).map_err(|_| CloseCode::SlowConsumer)
     }
 
@@ -145,11 +163,17 @@ impl Socket {
         match message {
             Some(Ok(Message::Text(text))) => {
                 self.metrics.frames_in.inc();
-                Incoming::Frame(decode(&text))
+                Incoming::Frame(match self.format {
+                    Format::Json => json::decode(&text),
+                    Format::Binary => Err(foreign("this connection speaks binary frames")),
+                })
             }
-            Some(Ok(Message::Binary(_))) => {
-                let message = "this connection speaks JSON text frames".to_owned();
-                Incoming::Frame(Err(FrameError { reply_to: None, message, field: None }))
+            Some(Ok(Message::Binary(bytes))) => {
+                self.metrics.frames_in.inc();
+                Incoming::Frame(match self.format {
+                    Format::Json => Err(foreign("this connection speaks JSON text frames")),
+                    Format::Binary => binary::decode(bytes),
+                })
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.count_control(),
             Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Incoming::Broken(None),
@@ -185,6 +209,11 @@ impl Socket {
             tracing::debug!("a client did not answer a close");
         }
     }
+}
+
+/// A frame of the other format.
+fn foreign(message: &str) -> FrameError {
+    FrameError { reply_to: None, message: message.to_owned(), field: None }
 }
 
 /// What to close with after an error of the WebSocket; `None`: nobody is there to be told.

@@ -11,7 +11,8 @@ use serde_json::json;
 use tonic::Code;
 use waystation_domain::Timestamp;
 use waystation_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, OrchestratorProfile};
-use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::common::v1::{ActivityKind, ErrorReason};
+use waystation_rpc::About;
 use waystation_rpc::convert::timestamp_from;
 use waystation_rpc::{reason_of, retry_after_of};
 
@@ -65,9 +66,27 @@ pub(super) async fn log_in(State(door): State<Door>, body: Body) -> Response {
         daemon_id: request.daemon_id.unwrap_or_default(),
         scopes: request.scopes.unwrap_or_default(),
     };
+    let orchestrator = request.orchestrator_id.clone();
     match door.parts.upstream.log_in(request).await {
-        Ok(answer) => logged_in(answer),
-        Err(status) => refused(&status, "INVALID_CREDENTIALS"),
+        Ok(answer) => {
+            tell_login(&door, &answer);
+            logged_in(answer)
+        }
+        Err(status) => {
+            let (http, code) = judged(&status, "INVALID_CREDENTIALS");
+            // What is no id was never anybody's.
+            let orchestrator = if status.code() == Code::InvalidArgument { "" } else { &orchestrator };
+            let about = About { orchestrator, ..About::default() };
+            door.parts.activities.tell(ActivityKind::AuthFailed, about, |failed| failed.detail = code.into());
+            refused(&status, http, code)
+        }
+    }
+}
+
+fn tell_login(door: &Door, answer: &IssueTokenResponse) {
+    if let Some(OrchestratorProfile { organization_id, orchestrator_id, .. }) = &answer.orchestrator {
+        let about = About { organization: organization_id, orchestrator: orchestrator_id, ..About::default() };
+        door.parts.activities.tell(ActivityKind::AuthSucceeded, about, |_| {});
     }
 }
 
@@ -117,13 +136,16 @@ pub(super) async fn refresh(State(door): State<Door>, body: Body) -> Response {
             "expiresAt": iso(answer.expire_time.as_ref()),
         }))
         .into_response(),
-        Err(status) => refused(&status, "INVALID_TOKEN"),
+        Err(status) => {
+            let (http, code) = judged(&status, "INVALID_TOKEN");
+            refused(&status, http, code)
+        }
     }
 }
 
 /// auth's refusal in the words of old clients; `unknown` stands for credentials that are not valid.
-fn refused(status: &tonic::Status, unknown: &str) -> Response {
-    let (http, code) = match (reason_of(status), status.code()) {
+fn judged(status: &tonic::Status, unknown: &'static str) -> (StatusCode, &'static str) {
+    match (reason_of(status), status.code()) {
         (Some(ErrorReason::TokenExpired), _) => (StatusCode::UNAUTHORIZED, "TOKEN_EXPIRED"),
         (Some(ErrorReason::TokenRevoked), _) => (StatusCode::UNAUTHORIZED, "TOKEN_REVOKED"),
         (_, Code::Unauthenticated) => (StatusCode::UNAUTHORIZED, unknown),
@@ -132,7 +154,10 @@ fn refused(status: &tonic::Status, unknown: &str) -> Response {
         (_, Code::PermissionDenied) => (StatusCode::FORBIDDEN, "DAEMON_DISABLED"),
         (_, Code::ResourceExhausted) => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-    };
+    }
+}
+
+fn refused(status: &tonic::Status, http: StatusCode, code: &str) -> Response {
     let response = flat_error(http, code, status.message());
     match retry_after_of(status) {
         Some(after) => ([("retry-after", after.as_secs().max(1).to_string())], response).into_response(),

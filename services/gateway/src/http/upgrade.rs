@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::Parts as Raw;
 use hyper_util::rt::TokioIo;
@@ -12,8 +12,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Door;
 use super::login::flat_error;
-use crate::connection;
+use crate::connection::{self, Format};
 use crate::metrics::Refused;
+
+/// The subprotocol of binary frames.
+const BINARY: &str = "waystation.v1.proto";
 
 /// GET of a WebSocket path.
 pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request) -> Response {
@@ -34,6 +37,7 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
         door.parts.metrics.refused(Refused::Origin);
         return flat_error(StatusCode::FORBIDDEN, "FORBIDDEN", "this web page may not connect");
     }
+    let format = if offers(headers, BINARY) { Format::Binary } else { Format::Json };
     let accept = derive_accept_key(key.as_bytes());
     let upgrading = hyper::upgrade::on(&mut request);
     let parts = door.parts.clone();
@@ -48,7 +52,7 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
                 // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.
                 let read = read_buf.to_vec();
                 drop(read_buf);
-                connection::run(parts, io.into_inner(), read, admitted).await;
+                connection::run(parts, io.into_inner(), read, format, admitted).await;
             }
             Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
         }
@@ -60,15 +64,25 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
+    if format == Format::Binary {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BINARY));
+    }
     response
 }
 
+/// The words of a header that holds a list.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 fn is_upgrade(headers: &HeaderMap) -> bool {
-    let lists = |name, wanted: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
-    };
+    let lists = |name, wanted: &str| words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted));
     lists(header::CONNECTION, "upgrade") && lists(header::UPGRADE, "websocket")
+}
+
+fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+    words(headers, header::SEC_WEBSOCKET_PROTOCOL).any(|word| word == protocol)
 }
 
 /// What this path is, for people who look.
@@ -77,6 +91,7 @@ fn description() -> Response {
         "service": "waystation",
         "protocol": "daemon WebSocket, version 1",
         "connect": "send a WebSocket upgrade to this path, then an auth frame",
+        "subprotocols": [BINARY],
     }))
     .into_response()
 }

@@ -23,8 +23,8 @@ pub use id::{
 pub use json::{JsonError, MAX_DATA_BYTES, MAX_JSON_DEPTH, check_document, check_object};
 pub use lane::{Lane, PerLane};
 pub use log::{
-    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,
-    Window,
+    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, MessageRef, Nack, Reject, ReportedStatus,
+    ResumePoint, ResumeVerdict, Window,
 };
 pub use message_id::{MessageId, MessageIdError};
 pub use position::{Epoch, ParseEpochError, Position};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position, TraceParent};
+use crate::{ChannelId, Epoch, EventType, Lane, MessageId, OrchestratorId, PerLane, Position, TraceParent};
 
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +51,8 @@ pub struct Entry {
     pub attempt: u32,
     /// The trace that the caller named.
     pub trace: Option<TraceParent>,
+    /// The orchestrator that sent it, as its token said; `None`: a backend.
+    pub sender: Option<OrchestratorId>,
 }
 
 /// How an entry left other than by an ack.
@@ -112,6 +114,35 @@ pub struct Charge {
     pub position: Position,
     /// The attempt that ends; another one makes this a no-op.
     pub attempt: u32,
+}
+
+/// Not processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nack {
+    /// Which entry.
+    pub position: Position,
+    /// The attempt that ends; another one makes this a no-op.
+    pub attempt: u32,
+    /// Until it is sent again. At most 1 h.
+    pub delay: Duration,
+}
+
+/// Never to be processed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reject {
+    /// Which entry.
+    pub position: Position,
+    /// Kept with the dead letter.
+    pub reason: String,
+}
+
+/// A message that is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MessageRef {
+    /// By where it stands or stood.
+    Position(Position),
+    /// By its id.
+    Id(MessageId),
 }
 
 /// What a client remembers of a mailbox.
@@ -191,9 +222,22 @@ impl Window {
     /// Critical entries may exceed the window by so many.
     pub const CRITICAL_EXTRA: u32 = 16;
 
+    /// The smallest that a client can get.
+    pub const SMALLEST: Window = Window { entries: 1, bytes: 64 << 10 };
+    /// The largest.
+    pub const LARGEST: Window = Window { entries: 1_000, bytes: 16 << 20 };
+
     /// A window within the limits: 1 to 1,000 entries, 64 KiB to 16 MiB.
     pub fn within_limits(entries: u32, bytes: u64) -> Window {
-        Window { entries: entries.clamp(1, 1_000), bytes: bytes.clamp(64 << 10, 16 << 20) }
+        let Window { entries: fewest, bytes: least } = Window::SMALLEST;
+        let Window { entries: most, bytes: largest } = Window::LARGEST;
+        Window { entries: entries.clamp(fewest, most), bytes: bytes.clamp(least, largest) }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn at_most(self, other: Window) -> Window {
+        Window { entries: self.entries.min(other.entries), bytes: self.bytes.min(other.bytes) }
     }
 }
 

@@ -63,9 +63,22 @@ impl MessageId {
         MessageId(format!("{epoch}.{}.{sequence}", lane.letter()).into())
     }
 
+    /// An id for a message whose sender gave none, from random bits.
+    pub fn minted(random: u128) -> MessageId {
+        MessageId(format!("{random:032x}").into())
+    }
+
     /// The id of a gap, from the position of its last exit.
     pub fn of_gap(position: u64) -> MessageId {
         MessageId(format!("gap.{position}").into())
+    }
+
+    /// The id under which a dead letter is routed once more: `x`, `x.r1`, `x.r2` and so on. `None` after the last of them.
+    pub fn redriven(&self) -> Option<MessageId> {
+        let again = self.0.rsplit_once(".r").filter(|(_, count)| is_number(count));
+        let (first, count) = again.map_or((&*self.0, "0"), |(first, count)| (first, count));
+        let next: u64 = count.parse::<u64>().ok()? + 1;
+        MessageId::naming(&format!("{first}.r{next}")).ok()
     }
 
     /// The position that a composed id names.
@@ -117,6 +130,17 @@ mod tests {
         assert_eq!(id.as_str(), "00000000000000ab.h.42");
         assert_eq!(id.position(), Some(position));
         assert_eq!(MessageId::of_gap(7).gap(), Some(7));
+    }
+
+    #[test]
+    fn a_redriven_id_keeps_its_lineage() {
+        let next = |id: &str| MessageId::naming(id).unwrap().redriven().map(|id| id.as_str().to_owned());
+        assert_eq!(next("order-1").as_deref(), Some("order-1.r1"));
+        assert_eq!(next("order-1.r1").as_deref(), Some("order-1.r2"));
+        assert_eq!(next("00000000000000ab.n.1.r9").as_deref(), Some("00000000000000ab.n.1.r10"));
+        assert_eq!(next("a.rx").as_deref(), Some("a.rx.r1"));
+        assert_eq!(next(&format!("{}.r99999", "a".repeat(57))), None, "no room is left");
+        assert_eq!(next("a.r18446744073709551616"), None);
     }
 
     #[test]

@@ -184,6 +184,7 @@ pub fn entry_from(entry: gateway::Entry) -> Result<Entry, Fault> {
         trace: (!entry.traceparent.is_empty())
             .then(|| entry.traceparent.parse().map_err(|error| Fault::field("entry.traceparent", error)))
             .transpose()?,
+        sender: parse_optional("entry.sender_orchestrator_id", &entry.sender_orchestrator_id)?,
     })
 }
 
@@ -197,6 +198,7 @@ pub fn entry_to(entry: Entry) -> gateway::Entry {
         channel_id: entry.channel.map(|channel| channel.as_str().to_owned()).unwrap_or_default(),
         attempt: entry.attempt,
         traceparent: entry.trace.map(|trace| trace.as_str().to_owned()).unwrap_or_default(),
+        sender_orchestrator_id: entry.sender.map(|sender| sender.as_str().to_owned()).unwrap_or_default(),
     }
 }
 

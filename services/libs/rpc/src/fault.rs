@@ -141,6 +141,19 @@ pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
+/// The field that a status names.
+pub fn field_of(status: &Status) -> Option<String> {
+    let violations = status.get_details_bad_request()?.field_violations;
+    violations.into_iter().next().map(|violation| violation.field)
+}
+
+/// The error that an element of a batch carries.
+pub fn status_of_element(element: tonic_types::Status) -> Status {
+    use prost::Message as _;
+    let details = element.encode_to_vec().into();
+    Status::with_details(Code::from_i32(element.code), element.message, details)
+}
+
 /// When the callee wants to be asked again.
 pub fn retry_after_of(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
@@ -164,5 +177,6 @@ mod tests {
     fn an_element_of_a_batch_carries_the_same() {
         let element = tonic_types::Status::from(Fault::not_found("orchestrator"));
         assert_eq!((element.code, element.details.len()), (Code::NotFound as i32, 1));
+        assert_eq!(reason_of(&status_of_element(element)), Some(ErrorReason::NotFound));
     }
 }

@@ -54,6 +54,17 @@ impl Caller {
         }
         Err(Fault::not_found("organization"))
     }
+
+    /// The organization that the caller means, or `None` for all of them if the token names none and may see any.
+    ///
+    /// # Errors
+    /// As [`Caller::organization`].
+    pub fn any_organization(&self, named: &str) -> Result<Option<OrganizationId>, Fault> {
+        if named.is_empty() && self.0.organization.is_none() && self.0.is_multi_organization() {
+            return Ok(None);
+        }
+        self.organization(named).map(Some)
+    }
 }
 
 impl Gate {

@@ -3,6 +3,7 @@
 //! **Invariants:** a `Status` is made only here, from a [`Fault`]. No method can be called that the
 //! policy table does not name.
 
+mod activity;
 mod balance;
 mod client;
 pub mod convert;
@@ -12,9 +13,10 @@ mod keeper;
 mod policy;
 mod server;
 
+pub use activity::{About, Activities, Watch};
 pub use balance::Balanced;
 pub use client::{Authorized, Bearer, ServiceLogin, channel};
-pub use fault::{Fault, reason_of, retry_after_of};
+pub use fault::{Fault, field_of, reason_of, retry_after_of, status_of_element};
 pub use identity::{Caller, Gate};
 pub use keeper::KeyKeeper;
 pub use policy::methods;

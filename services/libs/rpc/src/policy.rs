@@ -12,10 +12,13 @@ pub enum Access {
     Scope(Scope),
     /// Internal services of these names.
     Services(&'static [&'static str]),
+    /// Internal services of these names, and operators.
+    ServicesAndOperators(&'static [&'static str]),
 }
 
 const GATEWAYS: Access = Access::Services(&["gateway"]);
 const ROUTERS: Access = Access::Services(&["router"]);
+const ROUTERS_AND_OPERATORS: Access = Access::ServicesAndOperators(&["router"]);
 const VERIFIERS: Access = Access::Services(&["gateway", "router", "federation"]);
 
 /// Every method. What is not here cannot be called.
@@ -26,6 +29,15 @@ const TABLE: &[(&str, Access)] = &[
     ("/waystation.router.v1.RouterService/GetMailbox", Access::Scope(Scope::MessagesRead)),
     ("/waystation.router.v1.RouterService/GetPresence", Access::Scope(Scope::PresenceRead)),
     ("/waystation.router.v1.RouterService/ListSessions", Access::Scope(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/ListMessages", Access::Scope(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/PurgeMailbox", Access::Scope(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/ListDeadLetters", Access::Scope(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/RedriveDeadLetters", Access::Scope(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/GetSession", Access::Scope(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/TerminateSession", Access::Scope(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/WatchPresence", Access::Scope(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/WatchActivity", Access::Scope(Scope::AdminRead)),
+    ("/waystation.router.v1.RouterService/GetStats", Access::Scope(Scope::AdminRead)),
     ("/waystation.router.v1.SessionService/RenewGateway", GATEWAYS),
     ("/waystation.router.v1.SessionService/OpenSession", GATEWAYS),
     ("/waystation.router.v1.SessionService/CompareHeads", GATEWAYS),
@@ -33,7 +45,12 @@ const TABLE: &[(&str, Access)] = &[
     ("/waystation.router.v1.SessionService/Acknowledge", GATEWAYS),
     ("/waystation.router.v1.SessionService/CloseSession", GATEWAYS),
     ("/waystation.router.v1.SessionService/UpdateInterest", GATEWAYS),
+    ("/waystation.router.v1.SessionService/SendMessages", GATEWAYS),
     ("/waystation.gateway.v1.GatewayService/Deliver", ROUTERS),
+    ("/waystation.gateway.v1.GatewayService/CloseSessions", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/ListConnections", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/GetStats", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/Drain", ROUTERS_AND_OPERATORS),
     ("/waystation.auth.v1.AuthService/IssueToken", Access::Public),
     ("/waystation.auth.v1.AuthService/IssueServiceToken", Access::Public),
     ("/waystation.auth.v1.AuthService/RefreshToken", Access::Public),
@@ -44,6 +61,8 @@ const TABLE: &[(&str, Access)] = &[
     ("/waystation.auth.v1.CredentialService/CreateOrganization", Access::Scope(Scope::AdminAll)),
     ("/waystation.auth.v1.CredentialService/CreateOrchestrator", Access::Scope(Scope::AdminWrite)),
     ("/waystation.auth.v1.CredentialService/CreateApiKey", Access::Scope(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/GetOrganizationSettings", Access::Scope(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/UpdateOrganizationSettings", Access::Scope(Scope::AdminAll)),
     ("/grpc.health.v1.Health/Check", Access::Public),
     ("/grpc.health.v1.Health/Watch", Access::Public),
     ("/grpc.health.v1.Health/List", Access::Public),
@@ -68,11 +87,15 @@ impl Access {
             Access::Public => true,
             // A daemon's scopes are for the daemon protocol; they open nothing here.
             Access::Scope(scope) => claims.class != TokenClass::Access && claims.scopes.allows(scope),
-            Access::Services(names) => {
-                claims.class == TokenClass::Service
-                    && claims.scopes.is_empty()
-                    && names.contains(&claims.subject.as_str())
+            Access::Services(names) => is_service(claims, names),
+            Access::ServicesAndOperators(names) => {
+                is_service(claims, names)
+                    || claims.class != TokenClass::Access && claims.scopes.contains(Scope::AdminAll)
             }
         }
     }
+}
+
+fn is_service(claims: &Claims, names: &[&str]) -> bool {
+    claims.class == TokenClass::Service && claims.scopes.is_empty() && names.contains(&claims.subject.as_str())
 }

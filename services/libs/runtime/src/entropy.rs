@@ -44,9 +44,13 @@ impl Entropy {
         bytes
     }
 
+    /// 128 bits, for names that nobody else may draw.
+    pub fn large_number(&self) -> u128 {
+        rand::rng().random()
+    }
+
     /// An id of 128 random bits in 32 hexadecimal digits.
     pub fn id(&self) -> String {
-        let random: u128 = rand::rng().random();
-        format!("{random:032x}")
+        format!("{:032x}", self.large_number())
     }
 }

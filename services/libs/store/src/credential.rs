@@ -1,14 +1,15 @@
 //! Organizations, orchestrators, keys, logins, revocations and signing keys.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, ScopeSet, Timestamp};
+use waystation_domain::{ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, ScopeSet, Timestamp, Window};
 pub use waystation_domain::{Revocation, Revoked};
 
-use crate::Unavailable;
-use crate::mailbox::Now;
+use crate::mailbox::{MailboxLimits, Now};
+use crate::{Unavailable, limits};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,42 @@ pub struct Organization {
     pub slug: String,
     /// Any well-formed orchestrator id may log in and be routed to.
     pub auto_create_orchestrators: bool,
+}
+
+/// What an organization may choose. Whatever it does not choose has its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganizationSettings {
+    /// Caps of its mailboxes.
+    pub mailbox: MailboxLimits,
+    /// Time to live of a message whose caller names none.
+    pub time_to_live: Duration,
+    /// Longest that a caller may name; at most [`limits::TIME_TO_LIVE`].
+    pub longest_time_to_live: Duration,
+    /// Counted frames that a client may send in a minute; `None`: as the gateway is configured.
+    pub frames_per_minute: Option<u32>,
+    /// The same for a client that announces itself.
+    pub frames_per_minute_announced: Option<u32>,
+    /// Largest window that a client gets.
+    pub window: Window,
+    /// Live sessions of an orchestrator; `None`: as the router is configured.
+    pub sessions: Option<u32>,
+    /// Whether any well-formed orchestrator id may log in and be routed to; `None`: as it was created.
+    pub auto_create_orchestrators: Option<bool>,
+}
+
+impl Default for OrganizationSettings {
+    fn default() -> Self {
+        OrganizationSettings {
+            mailbox: MailboxLimits::default(),
+            time_to_live: limits::TIME_TO_LIVE,
+            longest_time_to_live: limits::TIME_TO_LIVE,
+            frames_per_minute: None,
+            frames_per_minute_announced: None,
+            window: Window::LARGEST,
+            sessions: None,
+            auto_create_orchestrators: None,
+        }
+    }
 }
 
 /// An addressee.
@@ -141,6 +178,13 @@ pub enum Created {
 pub trait CredentialStore: Send + Sync {
     /// Makes a tenant.
     async fn create_organization(&self, organization: Organization, now: Now) -> Result<Created, Unavailable>;
+    /// Replaces the settings of a tenant; answers whether there is such a tenant.
+    async fn set_settings(
+        &self,
+        organization: &OrganizationId,
+        settings: OrganizationSettings,
+        now: Now,
+    ) -> Result<bool, Unavailable>;
     /// Makes an addressee.
     async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable>;
     /// Makes a key.
@@ -155,6 +199,8 @@ pub trait CredentialStore: Send + Sync {
     async fn revoke(&self, organization: &OrganizationId, revoked: Revoked, now: Now) -> Result<(), Unavailable>;
     /// A tenant.
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable>;
+    /// The settings of a tenant, or the defaults.
+    async fn settings(&self, organization: &OrganizationId) -> Result<OrganizationSettings, Unavailable>;
     /// An addressee.
     async fn orchestrator(
         &self,

@@ -8,6 +8,10 @@ pub const MAILBOX_ENTRIES: usize = 1_000;
 pub const MAILBOX_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest and default time to live of a message.
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Most that an organization may let a mailbox hold.
+pub const LARGEST_MAILBOX_ENTRIES: usize = 100_000;
+/// See [`LARGEST_MAILBOX_ENTRIES`]; payload bytes.
+pub const LARGEST_MAILBOX_BYTES: u64 = 256 * 1024 * 1024;
 /// Entries that one append may evict under REPLACE_OLDEST.
 pub const EVICTIONS: usize = 64;
 /// Deliveries of a message before it is a dead letter.

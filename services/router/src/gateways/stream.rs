@@ -11,7 +11,7 @@ use tonic::{Code, Status, Streaming};
 use waystation_domain::IncarnationId;
 use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push};
-use waystation_rpc::{Bearer, channel};
+use waystation_rpc::{Activities, Bearer, channel};
 use waystation_runtime::Context;
 
 /// A stream that says nothing is pinged so often …
@@ -35,6 +35,11 @@ impl Drops {
         }
     }
 
+    /// Has the next frame sent now.
+    pub(super) fn wake(&self) {
+        self.0.1.notify_one();
+    }
+
     async fn noted(&self) {
         self.0.1.notified().await;
     }
@@ -49,6 +54,7 @@ pub(super) struct Stream {
     pub(super) address: String,
     pub(super) bearer: Bearer,
     pub(super) drops: Drops,
+    pub(super) activities: Activities,
     pub(super) context: Context,
 }
 
@@ -112,7 +118,8 @@ impl Stream {
     }
 
     fn frame(&self, pushes: Vec<Push>, dropped: bool) -> DeliverRequest {
-        DeliverRequest { incarnation_id: self.incarnation.to_string(), pushes, dropped }
+        let wants_activity = self.activities.are_watched();
+        DeliverRequest { incarnation_id: self.incarnation.to_string(), pushes, dropped, wants_activity }
     }
 
     async fn forward(
@@ -153,7 +160,11 @@ impl Stream {
                 () = sleep_until(silent_until.into()) => Found::Silence,
             };
             match frame {
-                Found::Answer(Ok(Some(_))) => silent_until = self.context.clock.instant() + SILENCE,
+                Found::Answer(Ok(Some(answer))) => {
+                    silent_until = self.context.clock.instant() + SILENCE;
+                    self.activities.note_dropped(answer.dropped_activities);
+                    answer.activities.into_iter().for_each(|activity| self.activities.pass_on(activity));
+                }
                 Found::Answer(Ok(None)) => return Ended::Broken(Status::unavailable("the gateway ended the stream")),
                 Found::Answer(Err(status)) => return status.into(),
                 Found::Silence => return Ended::Broken(Status::unavailable("no answer to a ping")),

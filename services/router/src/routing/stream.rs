@@ -6,10 +6,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use waystation_domain::MessageId;
 use waystation_proto::router::v1::route_message_result::Outcome;
-use waystation_proto::router::v1::{RouteMessageResult, RouteMessagesRequest, RouteMessagesResponse};
+use waystation_proto::router::v1::{
+    RouteMessageRequest, RouteMessageResult, RouteMessagesRequest, RouteMessagesResponse,
+};
 use waystation_rpc::{Caller, Fault};
+use waystation_store::mailbox::{AppendMessage, MailboxKey};
 
-use super::Prepared;
 use crate::appender::Appending;
 use crate::metrics;
 use crate::{Parts, request};
@@ -19,10 +21,12 @@ const IN_FLIGHT: usize = 64;
 /// Messages in one request.
 const MOST: usize = 1_024;
 
+type Judged = Result<(MailboxKey, Option<MessageId>), Fault>;
+
 /// One request on its way.
 struct Batch {
-    /// For each message, its id or why it goes no further.
-    judged: Vec<Result<Option<MessageId>, Fault>>,
+    /// For each message, its mailbox and id, or why it goes no further.
+    judged: Vec<Judged>,
     appending: Appending,
 }
 
@@ -77,19 +81,11 @@ async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) ->
     let mut judged = Vec::with_capacity(request.messages.len());
     let mut messages = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.into_iter().enumerate() {
-        let prepared: Prepared = async {
-            let (message, wait) = request::message(caller, message, parts.store.mailboxes.durability())?;
-            if wait {
-                return Err(Fault::field("wait_for", "must be STORED in a stream"));
-            }
-            parts.directory.check(&message.mailbox).await?;
-            Ok((message.id.clone(), message))
-        }
-        .await;
-        judged.push(match prepared {
-            Ok((id, message)) => {
+        judged.push(match prepare(parts, caller, message).await {
+            Ok(message) => {
+                let of_answer = (message.mailbox.clone(), message.id.clone());
                 messages.push(message);
-                Ok(id)
+                Ok(of_answer)
             }
             Err(fault) => Err(fault.within(&format!("messages[{index}]"))),
         });
@@ -97,13 +93,26 @@ async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) ->
     Ok(Batch { judged, appending: parts.appender.append(messages) })
 }
 
+async fn prepare(parts: &Parts, caller: &Caller, request: RouteMessageRequest) -> Result<AppendMessage, Fault> {
+    let key = request::mailbox(caller, &request.organization_id, &request.orchestrator_id)?;
+    let rules = parts.directory.check(&key).await?;
+    let organization = key.organization.clone();
+    let read = request::message(key, request, &rules.settings, parts.store.mailboxes.durability());
+    let read = read.and_then(|(message, wait)| match wait {
+        true => Err(Fault::field("wait_for", "must be STORED in a stream")),
+        false => Ok(message),
+    });
+    read.inspect_err(|_| parts.stats.refused(&organization))
+}
+
 async fn finish(parts: &Parts, batch: Batch) -> RouteMessagesResponse {
     let mut outcomes = batch.appending.wait().await.into_iter();
     let unanswered = || Fault::unavailable("the store gave no answer");
     let results = batch.judged.into_iter().map(|judged| {
-        let outcome = judged.and_then(|id| {
-            let appended = outcomes.next().ok_or_else(unanswered)??;
-            Ok(parts.answer(id.as_ref(), appended))
+        let outcome = judged.and_then(|(key, id)| {
+            let appended = outcomes.next().ok_or_else(unanswered)?;
+            let appended = appended.inspect_err(|_| parts.stats.refused(&key.organization))?;
+            Ok(parts.answer(&key, id.as_ref(), appended))
         });
         let outcome = match outcome {
             Ok(routed) => Outcome::Routed(routed),

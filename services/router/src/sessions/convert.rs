@@ -8,12 +8,14 @@ use waystation_proto::router::v1 as wire;
 use waystation_rpc::Fault;
 use waystation_rpc::convert::{lane_from, lanes_from, parse, position_from, required};
 use waystation_store::mailbox::{
-    AckRange, Charge, MailboxKey, Nack, ReadMailbox, Refused, Reject, ResumePoint, ResumeVerdict, SessionReport,
-    Settlement,
+    AckRange, Charge, MailboxKey, MessageRef, Nack, ReadMailbox, Refused, Reject, ResumePoint, ResumeVerdict,
+    SessionReport, Settlement,
 };
 
 /// Elements of one call.
 pub(super) const MOST: usize = 1_024;
+/// Messages that one settlement may want confirmed.
+const MAX_CONFIRM: usize = 65_536;
 /// Bytes of a rejection's reason that are kept.
 const MAX_REASON: usize = 256;
 
@@ -73,7 +75,21 @@ pub(super) fn read(read: wire::ReadMailboxRequest) -> Result<ReadMailbox, Fault>
     })
 }
 
+fn message_ref(which: wire::MessageRef) -> Result<MessageRef, Fault> {
+    Ok(match required("confirm", which.which)? {
+        wire::message_ref::Which::Position(position) => {
+            MessageRef::Position(position_from("confirm.position", Some(position))?)
+        }
+        wire::message_ref::Which::MessageId(id) => {
+            MessageRef::Id(MessageId::naming(&id).map_err(|error| Fault::field("confirm.message_id", error))?)
+        }
+    })
+}
+
 pub(super) fn settlement(settlement: wire::Settlement) -> Result<Settlement, Fault> {
+    if settlement.confirm.len() > MAX_CONFIRM {
+        return Err(Fault::field("confirm", format!("must have at most {MAX_CONFIRM} elements")));
+    }
     let (mailbox, session) = session_ref(settlement.session)?;
     let acks = settlement.acks.into_iter().map(|ack| -> Result<AckRange, Fault> {
         Ok(AckRange {
@@ -111,5 +127,6 @@ pub(super) fn settlement(settlement: wire::Settlement) -> Result<Settlement, Fau
         rejects: rejects.collect::<Result<_, _>>()?,
         charges: charges.collect::<Result<_, _>>()?,
         gap_mark: settlement.gap_mark,
+        confirm: settlement.confirm.into_iter().map(message_ref).collect::<Result<_, _>>()?,
     })
 }

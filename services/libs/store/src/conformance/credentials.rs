@@ -5,6 +5,7 @@ use waystation_domain::{Scope, Timestamp};
 use super::World;
 use crate::credential::*;
 use crate::limits;
+use crate::mailbox::{MailboxLimits, Overflow};
 
 fn organization() -> Organization {
     Organization {
@@ -13,6 +14,23 @@ fn organization() -> Organization {
         slug: "acme".into(),
         auto_create_orchestrators: false,
     }
+}
+
+pub async fn settings_replace_those_before(world: World) {
+    let store = &world.store.credentials;
+    let id = organization().id;
+    let few = OrganizationSettings { frames_per_minute: Some(7), ..OrganizationSettings::default() };
+    assert!(!store.set_settings(&id, few, world.at()).await.unwrap(), "there is no such organization");
+    store.create_organization(organization(), world.at()).await.unwrap();
+    assert_eq!(store.settings(&id).await.unwrap(), OrganizationSettings::default());
+    assert!(store.set_settings(&id, few, world.at()).await.unwrap());
+    assert_eq!(store.settings(&id).await.unwrap(), few);
+    let mailbox = MailboxLimits { entries: 5, bytes: 99, overflow: Overflow::ReplaceOldest };
+    let others = OrganizationSettings { mailbox, sessions: Some(2), ..OrganizationSettings::default() };
+    assert!(store.set_settings(&id, others, world.at()).await.unwrap());
+    assert_eq!(store.settings(&id).await.unwrap(), others);
+    // Making it once more is still harmless.
+    assert_eq!(store.create_organization(organization(), world.at()).await.unwrap(), Created::Yes);
 }
 
 fn key() -> ApiKey {

@@ -7,6 +7,7 @@ use waystation_domain::Lane;
 
 use super::World;
 use super::world::sequences;
+use crate::limits;
 use crate::mailbox::*;
 
 pub async fn an_activation_reads_everything_from_the_beginning(mut world: World) {
@@ -125,13 +126,37 @@ pub async fn what_is_in_flight_does_not_expire(mut world: World) {
     assert_eq!(world.view().await.counters.expired, 1);
 }
 
-pub async fn the_trace_travels_with_the_entry(mut world: World) {
+pub async fn trace_and_sender_travel_with_the_entry(mut world: World) {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
-    world.append(AppendMessage { trace: trace.clone(), ..world.message("{}") }).await.unwrap();
+    let sender = "otto".parse().ok();
+    let traced = AppendMessage { trace: trace.clone(), sender: sender.clone(), ..world.message("{}") };
+    world.append(traced).await.unwrap();
     world.append(AppendMessage { channel: "-".parse().ok(), ..world.message("{}") }).await.unwrap();
     let fence = world.open("s1", "d1").await.activation.unwrap().fence;
     let entries = world.read("s1", fence).await.entries;
-    assert_eq!(entries[0].trace, trace);
+    assert_eq!((entries[0].trace.clone(), entries[0].sender.clone()), (trace, sender));
     assert_eq!((entries[0].channel.clone(), entries[1].channel.clone()), (None, "-".parse().ok()));
-    assert_eq!(entries[1].trace, None);
+    assert_eq!((entries[1].trace.clone(), entries[1].sender.clone()), (None, None));
+}
+
+pub async fn residents_are_listed_without_being_sent(mut world: World) {
+    world.fill(Lane::Normal, 3).await;
+    world.append(AppendMessage { lane: Lane::Critical, ..world.named("urgent", r#"{"n":1}"#) }).await.unwrap();
+    let (key, now) = (world.key(), world.at());
+    let store = world.store.mailboxes.clone();
+    let list = async |after, most| store.residents(&key, after, most, now).await.unwrap();
+    let listed = list((Lane::Critical, 0), 2).await;
+    assert_eq!((listed[0].entry.id.as_str(), &listed[0].entry.data[..]), ("urgent", &br#"{"n":1}"#[..]));
+    assert_eq!((listed[0].accepted, listed[0].expires), (world.now, world.now.after(limits::TIME_TO_LIVE)));
+    let last = listed[1].entry.position;
+    assert_eq!((last.lane, last.sequence, listed.len()), (Lane::Normal, 1, 2));
+    let rest = list((last.lane, last.sequence), 100).await;
+    assert_eq!(rest.iter().map(|one| one.entry.position.sequence).collect::<Vec<_>>(), [2, 3]);
+    assert!(list((Lane::Low, 0), 100).await.is_empty());
+
+    let fence = world.open("s1", "d1").await.activation.unwrap().fence;
+    let read = ReadMailbox { max_critical: 1, max_entries: 1, ..world.reading("s1", fence) };
+    world.try_read(read).await.unwrap();
+    let flying: Vec<bool> = list((Lane::Critical, 0), 9).await.iter().map(|one| one.in_flight).collect();
+    assert_eq!(flying, [true, false, false, false], "listing sends nothing");
 }

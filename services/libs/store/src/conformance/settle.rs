@@ -153,3 +153,93 @@ pub async fn messages_can_be_followed_by_id(mut world: World) {
     let foreign = Position { epoch: foreign_epoch(), ..first.position };
     assert_eq!(world.state(&MessageId::composed(foreign)).await, MessageState::Unknown);
 }
+
+pub async fn a_settlement_confirms_what_is_acknowledged(mut world: World) {
+    world.append(world.named("a", "{}")).await.unwrap();
+    let (fence, answer) = with_read(&mut world, 3).await;
+    let at = |index: usize| answer.entries[index].position;
+    let confirm = vec![
+        MessageRef::Position(at(0)),
+        MessageRef::Position(at(1)),
+        MessageRef::Id(id("a")),
+        MessageRef::Id(answer.entries[2].id.clone()),
+        MessageRef::Id(id("never-sent")),
+        MessageRef::Position(Position { epoch: foreign_epoch(), ..at(0) }),
+        MessageRef::Position(Position { sequence: 99, ..at(0) }),
+    ];
+    let acks = vec![ack(at(0))];
+    let settlement = Settlement { acks, confirm: confirm.clone(), ..world.settlement("s1", fence) };
+    let expected = [true, false, true, false, false, false, false];
+    assert_eq!(world.settle(settlement).await.confirmed, expected);
+    // Asked again, by a session that no longer holds the mailbox, it is as true.
+    let settlement = Settlement { confirm, ..world.settlement("s0", 0) };
+    assert_eq!(world.settle(settlement).await.confirmed, expected);
+    let purge = Purge { mailbox: world.key() };
+    world.store.mailboxes.purge(purge, world.at()).await.unwrap();
+    let confirm = vec![MessageRef::Position(at(1))];
+    let settled = world.settle(Settlement { acks: vec![ack(at(1))], confirm, ..world.settlement("s1", fence) }).await;
+    assert_eq!(settled.confirmed, [false], "what was purged is not acknowledged");
+}
+
+pub async fn a_settlement_tells_how_long_delivery_took(mut world: World) {
+    world.fill(Lane::Normal, 1).await;
+    world.pass(Duration::from_millis(250));
+    let (fence, answer) = with_read(&mut world, 1).await;
+    world.pass(Duration::from_millis(50));
+    let run = AckRange { to: 2, ..ack(answer.entries[0].position) };
+    let settled = world.settle(Settlement { acks: vec![run], ..world.settlement("s1", fence) }).await;
+    assert_eq!(settled.took, [Duration::from_millis(300), Duration::from_millis(50)]);
+}
+
+pub async fn dead_letters_are_listed_and_forgotten(mut world: World) {
+    let sender = "otto".parse().ok();
+    let named = AppendMessage { sender, channel: "room".parse().ok(), ..world.named("a", r#"{"n":1}"#) };
+    world.append(named).await.unwrap();
+    let (fence, answer) = with_read(&mut world, 2).await;
+    let reject = |index: usize| Reject { position: answer.entries[index].position, reason: "cannot parse".into() };
+    let settlement = Settlement { rejects: vec![reject(0), reject(2)], ..world.settlement("s1", fence) };
+    assert_eq!(world.settle(settlement).await.dead, 2);
+    assert_eq!(world.view().await.dead_letters, 2);
+
+    let (key, now) = (world.key(), world.at());
+    let store = world.store.mailboxes.clone();
+    let list = async |after, most| store.dead_letters(&key, after, most, now).await.unwrap();
+    let letters = list(0, 10).await;
+    let expected = |index: usize, number| DeadLetterView {
+        number,
+        entry: answer.entries[index].clone(),
+        reason: "cannot parse".into(),
+        at: world.now,
+    };
+    assert_eq!(letters, [expected(0, 1), expected(2, 2)]);
+    assert_eq!(list(0, 1).await.len(), 1);
+    assert_eq!(list(1, 10).await[0].number, 2);
+
+    let forget = ForgetDeadLetters { mailbox: key.clone(), numbers: vec![1, 7] };
+    assert_eq!(store.forget_dead_letters(forget.clone(), now).await.unwrap(), 1);
+    assert_eq!(store.forget_dead_letters(forget, now).await.unwrap(), 0);
+    assert_eq!(list(0, 10).await.len(), 1);
+    assert_eq!((world.view().await.dead_letters, world.view().await.counters.dead), (1, 2));
+    // Numbers are never given again.
+    let settlement = Settlement { rejects: vec![reject(1)], ..world.settlement("s1", fence) };
+    world.settle(settlement).await;
+    assert_eq!(list(2, 10).await[0].number, 3);
+}
+
+pub async fn organizations_are_counted_apart(world: World) {
+    let of = |organization: &str| MailboxKey { organization: organization.parse().unwrap(), ..world.key() };
+    for organization in ["acme", "acme", "other"] {
+        world.append(AppendMessage { mailbox: of(organization), ..world.message("{}") }).await.unwrap();
+    }
+    let count = async |name: &str| {
+        let totals = world.store.mailboxes.organization_totals(&name.parse().unwrap()).await.unwrap();
+        (totals.mailboxes, totals.resident)
+    };
+    assert_eq!((count("acme").await, count("other").await, count("none").await), ((1, 2), (1, 1), (0, 0)));
+    let all = world.store.mailboxes.totals().await.unwrap();
+    assert_eq!((all.mailboxes, all.resident, all.conservation_delta), (2, 3, 0));
+}
+
+fn id(text: &str) -> MessageId {
+    MessageId::naming(text).unwrap()
+}

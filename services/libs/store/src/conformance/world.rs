@@ -48,6 +48,7 @@ impl World {
             event_type: "message.received".parse().unwrap(),
             channel: None,
             trace: None,
+            sender: None,
             data: Bytes::copy_from_slice(data.as_bytes()),
             lane: Lane::Normal,
             time_to_live: limits::TIME_TO_LIVE,
@@ -174,6 +175,7 @@ impl World {
             rejects: Vec::new(),
             charges: Vec::new(),
             gap_mark: 0,
+            confirm: Vec::new(),
         }
     }
 
@@ -181,7 +183,7 @@ impl World {
         let settle = Settle { settlements: vec![settlement] };
         let settled = self.store.mailboxes.settle(settle, self.at()).await.unwrap();
         self.check_conservation().await;
-        settled[0]
+        settled.into_iter().next().unwrap()
     }
 
     pub async fn ack(&self, position: Position) -> Settled {

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use waystation_domain::{ApiKeyId, LoginId, OrchestratorId, OrganizationId, Timestamp};
 
 use crate::credential::{
-    ApiKey, Created, Login, Orchestrator, Organization, Revocation, Revoked, Rotation, SigningKey,
+    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Revocation, Revoked, Rotation, SigningKey,
 };
 use crate::limits;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Credentials {
     organizations: BTreeMap<OrganizationId, Organization>,
+    settings: BTreeMap<OrganizationId, OrganizationSettings>,
     orchestrators: BTreeMap<(OrganizationId, OrchestratorId), Orchestrator>,
     keys: BTreeMap<ApiKeyId, ApiKey>,
     logins: HashMap<LoginId, Login>,
@@ -39,6 +40,18 @@ fn create<K: Ord, V: PartialEq>(records: &mut BTreeMap<K, V>, key: K, record: V)
 impl Credentials {
     pub(super) fn create_organization(&mut self, record: Organization) -> Created {
         create(&mut self.organizations, record.id.clone(), record)
+    }
+
+    pub(super) fn set_settings(&mut self, organization: OrganizationId, settings: OrganizationSettings) -> bool {
+        let known = self.organizations.contains_key(&organization);
+        if known {
+            self.settings.insert(organization, settings);
+        }
+        known
+    }
+
+    pub(super) fn settings(&self, organization: &OrganizationId) -> OrganizationSettings {
+        self.settings.get(organization).copied().unwrap_or_default()
     }
 
     pub(super) fn create_orchestrator(&mut self, record: Orchestrator) -> Created {

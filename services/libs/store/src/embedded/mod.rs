@@ -10,16 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use waystation_domain::{ApiKeyId, LoginId, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
+use waystation_domain::{ApiKeyId, Lane, LoginId, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
 
 use crate::credential::{
-    ApiKey, Created, CredentialStore, Login, Orchestrator, Organization, Revocation, Revoked, Rotation, SigningKey,
+    ApiKey, Created, CredentialStore, Login, Orchestrator, Organization, OrganizationSettings, Revocation, Revoked,
+    Rotation, SigningKey,
 };
 use crate::mailbox::*;
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
 use operation::{CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, KeepSigningKey};
-use operation::{Operation, Revoke, RotateLogin};
+use operation::{Operation, Revoke, RotateLogin, SetSettings};
 use state::State;
 
 pub(crate) struct Embedded {
@@ -138,6 +139,9 @@ impl MailboxStore for Embedded {
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
         self.run(purge, now).await
     }
+    async fn forget_dead_letters(&self, forget: ForgetDeadLetters, now: Now) -> Result<u64, Unavailable> {
+        self.run(forget, now).await
+    }
     async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
         self.look(now, State::incarnations)
     }
@@ -147,6 +151,24 @@ impl MailboxStore for Embedded {
     async fn message(&self, key: &MailboxKey, id: &MessageId, now: Now) -> Result<MessageView, Unavailable> {
         let unknown = MessageView { state: MessageState::Unknown, position: None };
         self.look(now, |state, _| state.mailbox(key).map_or(unknown, |mailbox| mailbox.message(id)))
+    }
+    async fn residents(
+        &self,
+        key: &MailboxKey,
+        after: (Lane, u64),
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<ResidentView>, Unavailable> {
+        self.look(now, |state, _| state.mailbox(key).map(|m| m.residents(after, most)).unwrap_or_default())
+    }
+    async fn dead_letters(
+        &self,
+        key: &MailboxKey,
+        after: u64,
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<DeadLetterView>, Unavailable> {
+        self.look(now, |state, _| state.mailbox(key).map(|m| m.dead_letters(after, most)).unwrap_or_default())
     }
     async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable> {
         self.look(now, |state, _| state.mailbox(key).map(|m| m.session_views(liveness)).unwrap_or_default())
@@ -164,7 +186,10 @@ impl MailboxStore for Embedded {
         self.look(now, |state, now| state.mailbox(key).and_then(|mailbox| mailbox.told(liveness, now)))
     }
     async fn totals(&self) -> Result<Totals, Unavailable> {
-        self.look(None, |state, _| state.totals())
+        self.look(None, |state, _| state.totals(|_| true))
+    }
+    async fn organization_totals(&self, organization: &OrganizationId) -> Result<Totals, Unavailable> {
+        self.look(None, |state, _| state.totals(|key| key.organization == *organization))
     }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.look(None, |state, _| state.locate(session))
@@ -175,6 +200,14 @@ impl MailboxStore for Embedded {
 impl CredentialStore for Embedded {
     async fn create_organization(&self, organization: Organization, now: Now) -> Result<Created, Unavailable> {
         self.run(CreateOrganization(organization), now).await
+    }
+    async fn set_settings(
+        &self,
+        organization: &OrganizationId,
+        settings: OrganizationSettings,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        self.run(SetSettings { organization: organization.clone(), settings }, now).await
     }
     async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable> {
         self.run(CreateOrchestrator(orchestrator), now).await
@@ -196,6 +229,9 @@ impl CredentialStore for Embedded {
     }
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable> {
         self.look(None, |state, _| state.credentials.organization(id).cloned())
+    }
+    async fn settings(&self, organization: &OrganizationId) -> Result<OrganizationSettings, Unavailable> {
+        self.look(None, |state, _| state.credentials.settings(organization))
     }
     async fn orchestrator(
         &self,

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use waystation_domain::{LoginId, OrganizationId, Timestamp};
 
 use super::state::{State, bounded_lease};
-use crate::credential::{ApiKey, Created, Login, Orchestrator, Organization, Revoked, Rotation, SigningKey};
+use crate::credential::{
+    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Revoked, Rotation, SigningKey,
+};
 use crate::mailbox::*;
 
 /// A change of the state that gives the same answer whenever it is repeated from the same state.
@@ -98,7 +100,11 @@ impl Operation for Settle {
     fn apply(self, state: &mut State, now: Timestamp) -> Self::Answer {
         let each = self.settlements.iter().map(|settlement| {
             let settled = state.change_known(&settlement.mailbox, |mailbox| mailbox.settle(settlement, now));
-            settled.unwrap_or(Settled { acknowledged: 0, fenced: true, heads: Heads::default() })
+            settled.unwrap_or_else(|| Settled {
+                fenced: true,
+                confirmed: vec![false; settlement.confirm.len()],
+                ..Settled::default()
+            })
         });
         each.collect()
     }
@@ -161,6 +167,19 @@ impl Operation for Purge {
     }
 }
 
+impl Operation for ForgetDeadLetters {
+    const TAG: u8 = 11;
+    type Answer = u64;
+
+    fn apply(self, state: &mut State, _: Timestamp) -> Self::Answer {
+        state.change_known(&self.mailbox, |mailbox| mailbox.forget_dead_letters(&self.numbers)).unwrap_or(0)
+    }
+
+    fn changed_nothing(answer: &Self::Answer) -> bool {
+        *answer == 0
+    }
+}
+
 macro_rules! credential_operation {
     ($name:ident { $($field:ident: $type:ty),* } = $tag:literal, $answer:ty, $apply:expr) => {
         #[derive(Serialize, serde::Deserialize)]
@@ -195,3 +214,8 @@ credential_operation!(RotateLogin { login: LoginId, counter: u32 } = 25, Rotatio
 credential_operation!(Revoke { organization: OrganizationId, revoked: Revoked } = 26, (), |op, kept, now| {
     kept.revoke(op.organization, op.revoked, now);
 });
+credential_operation!(
+    SetSettings { organization: OrganizationId, settings: OrganizationSettings } = 27,
+    bool,
+    |op, kept, _| { kept.set_settings(op.organization, op.settings) }
+);

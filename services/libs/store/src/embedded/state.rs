@@ -190,13 +190,9 @@ impl State {
         }
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        let each = self.mailboxes.values().map(|mailbox| mailbox.totals());
-        each.fold(Totals::default(), |sum, one| Totals {
-            mailboxes: sum.mailboxes + one.mailboxes,
-            resident: sum.resident + one.resident,
-            conservation_delta: sum.conservation_delta + one.conservation_delta,
-        })
+    pub(super) fn totals(&self, wanted: impl Fn(&MailboxKey) -> bool) -> Totals {
+        let wanted = self.mailboxes.iter().filter(|(key, _)| wanted(key));
+        wanted.map(|(_, mailbox)| mailbox.totals()).sum()
     }
 
     pub(super) fn locate(&self, session: &SessionId) -> Option<(MailboxKey, SessionView)> {

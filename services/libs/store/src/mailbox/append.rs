@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ChannelId, EventType, Lane, MessageId, Position, TraceParent};
+use waystation_domain::{ChannelId, EventType, Lane, MessageId, OrchestratorId, Position, TraceParent};
 
 use super::{HolderRef, Liveness, MailboxKey, MessageState};
 use crate::limits;
@@ -31,6 +31,8 @@ pub struct AppendMessage {
     pub channel: Option<ChannelId>,
     /// The trace that it belongs to; no part of what makes two messages the same.
     pub trace: Option<TraceParent>,
+    /// The orchestrator that sends it, if one does; likewise.
+    pub sender: Option<OrchestratorId>,
     /// A JSON object.
     pub data: Bytes,
     /// Its lane.

@@ -19,14 +19,15 @@ pub use session::{
     IncarnationInfo, Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe,
     Sweep, Swept,
 };
-pub use settle::{Nack, Purge, Reject, Settle, Settled, Settlement};
+pub use settle::{ForgetDeadLetters, Purge, Settle, Settled, Settlement};
 pub use view::{
-    Counters, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, SessionView, Totals,
+    Counters, DeadLetterView, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, ResidentView,
+    SessionView, Totals,
 };
 // The words of the log are the domain's; whoever uses this trait needs them with it.
 pub use waystation_domain::{
-    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, ReportedStatus, ResumePoint, ResumeVerdict,
-    Window,
+    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, MessageRef, Nack, Reject, ReportedStatus,
+    ResumePoint, ResumeVerdict, Window,
 };
 
 use crate::{Durability, Unavailable};
@@ -94,6 +95,9 @@ pub trait MailboxStore: Send + Sync {
     /// Removes every entry; answers how many.
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable>;
 
+    /// Drops dead letters that have been dealt with; answers how many of them were there.
+    async fn forget_dead_letters(&self, forget: ForgetDeadLetters, now: Now) -> Result<u64, Unavailable>;
+
     /// Incarnations whose sessions the store still lists.
     async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable>;
 
@@ -107,6 +111,24 @@ pub trait MailboxStore: Send + Sync {
         id: &waystation_domain::MessageId,
         now: Now,
     ) -> Result<MessageView, Unavailable>;
+
+    /// Resident entries after a place, by lane and sequence, at most `most`. Nothing changes by it.
+    async fn residents(
+        &self,
+        key: &MailboxKey,
+        after: (waystation_domain::Lane, u64),
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<ResidentView>, Unavailable>;
+
+    /// Dead letters after a number, oldest first, at most `most`.
+    async fn dead_letters(
+        &self,
+        key: &MailboxKey,
+        after: u64,
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<DeadLetterView>, Unavailable>;
 
     /// Live sessions, newest first.
     async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable>;
@@ -124,6 +146,9 @@ pub trait MailboxStore: Send + Sync {
 
     /// All mailboxes in numbers; a large store answers what it counted within the last minute.
     async fn totals(&self) -> Result<Totals, Unavailable>;
+
+    /// The mailboxes of an organization in numbers, likewise.
+    async fn organization_totals(&self, organization: &OrganizationId) -> Result<Totals, Unavailable>;
 
     /// Finds a live session by its id alone.
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable>;

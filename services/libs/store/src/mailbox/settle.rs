@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use waystation_domain::{AckRange, Charge, Heads, MessageId, Position, SessionId};
+use waystation_domain::{AckRange, Charge, Heads, MessageId, MessageRef, Nack, Reject, SessionId};
 
 use super::MailboxKey;
 
@@ -35,37 +35,25 @@ pub struct Settlement {
     pub charges: Vec<Charge>,
     /// Gaps acknowledged without a hole up to here.
     pub gap_mark: u64,
-}
-
-/// Not processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nack {
-    /// Which.
-    pub position: Position,
-    /// The attempt that ends; another one makes this a no-op.
-    pub attempt: u32,
-    /// At most 1 h.
-    pub delay: Duration,
-}
-
-/// Never to be processed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reject {
-    /// Which.
-    pub position: Position,
-    /// Kept with the dead letter.
-    pub reason: String,
+    /// Messages of which the caller wants to know whether they are acknowledged now.
+    pub confirm: Vec<MessageRef>,
 }
 
 /// What became of a settlement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Settled {
     /// Entries that left by its acks.
     pub acknowledged: u64,
+    /// How long each of these took from its acceptance, in no order.
+    pub took: Vec<Duration>,
+    /// Entries that it made dead letters.
+    pub dead: u64,
     /// Nacks, rejects and charges were ignored: the fence did not hold.
     pub fenced: bool,
     /// Afterwards.
     pub heads: Heads,
+    /// For each message of `confirm`, whether it is acknowledged.
+    pub confirmed: Vec<bool>,
 }
 
 /// Removes every entry of a mailbox.
@@ -73,4 +61,13 @@ pub struct Settled {
 pub struct Purge {
     /// Whose.
     pub mailbox: MailboxKey,
+}
+
+/// Drops dead letters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForgetDeadLetters {
+    /// Whose.
+    pub mailbox: MailboxKey,
+    /// Their numbers; others are ignored.
+    pub numbers: Vec<u64>,
 }

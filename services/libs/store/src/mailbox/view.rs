@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use waystation_domain::{
-    DaemonId, Epoch, ExitReason, IncarnationId, LoginId, PerLane, Position, ReportedStatus, SessionId, Subscriptions,
-    Timestamp,
+    DaemonId, Entry, Epoch, ExitReason, IncarnationId, LoginId, PerLane, Position, ReportedStatus, SessionId,
+    Subscriptions, Timestamp,
 };
 
 /// What became of a message.
@@ -58,6 +58,8 @@ pub struct MailboxView {
     pub lanes: PerLane<LaneView>,
     /// Payload bytes.
     pub bytes: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
     /// When the oldest resident entry was accepted.
     pub oldest: Option<Timestamp>,
     /// Since the mailbox exists.
@@ -81,6 +83,32 @@ impl MailboxView {
     }
 }
 
+/// A resident entry, as somebody who does not consume it may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResidentView {
+    /// As a session would get it.
+    pub entry: Entry,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// When its time to live ends.
+    pub expires: Timestamp,
+    /// It has been sent to the session that holds the mailbox, and is not waiting out a nack.
+    pub in_flight: bool,
+}
+
+/// A message that could not be processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterView {
+    /// Counts the dead letters of the mailbox.
+    pub number: u64,
+    /// As it was delivered last.
+    pub entry: Entry,
+    /// What its daemon said, or that its attempts were used up.
+    pub reason: String,
+    /// When it died.
+    pub at: Timestamp,
+}
+
 /// All mailboxes in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -90,6 +118,16 @@ pub struct Totals {
     pub resident: u64,
     /// Sum of the conservation deltas without their signs: 0, always (R19).
     pub conservation_delta: u64,
+}
+
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Totals>>(each: I) -> Totals {
+        each.fold(Totals::default(), |sum, one| Totals {
+            mailboxes: sum.mailboxes + one.mailboxes,
+            resident: sum.resident + one.resident,
+            conservation_delta: sum.conservation_delta + one.conservation_delta,
+        })
+    }
 }
 
 /// One lane in numbers.

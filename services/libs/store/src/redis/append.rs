@@ -99,7 +99,8 @@ fn options(message: &AppendMessage) -> String {
 fn push_message(args: &mut Args, message: &AppendMessage) {
     let channel = message.channel.as_ref().map_or(NONE, |channel| channel.as_str());
     let trace = message.trace.as_ref().map_or(NONE, |trace| trace.as_str());
-    args.push(format!("{} {channel} {trace}", message.event_type));
+    let sender = message.sender.as_ref().map_or(NONE, |sender| sender.as_str());
+    args.push(format!("{} {channel} {trace} {sender}", message.event_type));
     args.push(message.data.clone());
     if let Some(id) = &message.id {
         args.text(id.as_str()).number(ContentDigest::of(message));

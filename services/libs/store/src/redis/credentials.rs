@@ -15,6 +15,7 @@ use crate::mailbox::Now;
 use crate::{Unavailable, limits};
 
 const ORGANIZATIONS: &str = "organizations";
+const SETTINGS: &str = "settings";
 const ORCHESTRATORS: &str = "orchestrators";
 const KEYS: &str = "keys";
 
@@ -99,6 +100,17 @@ impl CredentialStore for Redis {
         self.create((ORGANIZATIONS, organization.id.as_str()), &organization, None, now).await
     }
 
+    async fn set_settings(
+        &self,
+        organization: &OrganizationId,
+        settings: OrganizationSettings,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let mut args = Args::default();
+        args.text(SETTINGS).text(organization.as_str()).push(record_text(&settings)?).text(organization.as_str());
+        Ok(reply::number(self.credential(Script::ReplaceRecord, args, now).await?)? == 1)
+    }
+
     async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable> {
         let id = format!("{}/{}", orchestrator.organization, orchestrator.id);
         self.create((ORCHESTRATORS, &id), &orchestrator, Some(&orchestrator.organization), now).await
@@ -158,6 +170,10 @@ impl CredentialStore for Redis {
 
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable> {
         Ok(self.record(ORGANIZATIONS, id.as_str()).await?.map(|(record, _)| record))
+    }
+
+    async fn settings(&self, organization: &OrganizationId) -> Result<OrganizationSettings, Unavailable> {
+        Ok(self.record(SETTINGS, organization.as_str()).await?.map(|(record, _)| record).unwrap_or_default())
     }
 
     async fn orchestrator(

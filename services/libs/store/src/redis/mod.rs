@@ -8,6 +8,7 @@ mod config;
 mod credentials;
 mod gateways;
 mod keys;
+mod letters;
 mod link;
 mod nodes;
 mod read;
@@ -17,6 +18,7 @@ mod sessions;
 mod settings;
 mod settle;
 mod sweep;
+mod totals;
 mod view;
 
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
-use waystation_domain::{Epoch, IncarnationId, MessageId, SessionId, Timestamp};
+use waystation_domain::{Epoch, IncarnationId, Lane, MessageId, OrganizationId, SessionId, Timestamp};
 
 use crate::mailbox::*;
 use crate::{Durability, OpenError, Unavailable};
@@ -35,6 +37,7 @@ use keys::{META, Place, Places};
 use link::LinkError;
 use nodes::{CallError, Nodes};
 use scripts::Script;
+use totals::RollingTotals;
 
 pub use config::RedisConfig;
 
@@ -46,7 +49,7 @@ pub(crate) struct Redis {
     leases: Mutex<HashMap<IncarnationId, Timestamp>>,
     /// Whether the partition count has been agreed with the Redis.
     agreed: AtomicBool,
-    totals: Mutex<view::RollingTotals>,
+    totals: Mutex<RollingTotals>,
 }
 
 /// Candidates for new epochs: each is offered once, so that none is ever begun twice, not even after a FLUSHALL.
@@ -238,6 +241,9 @@ impl MailboxStore for Redis {
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
         reply::number(self.run_on(&purge.mailbox, Script::Purge, Args::default(), now).await?)
     }
+    async fn forget_dead_letters(&self, forget: ForgetDeadLetters, now: Now) -> Result<u64, Unavailable> {
+        self.forget_letters(forget, now).await
+    }
     async fn incarnations(&self, now: Now) -> Result<Vec<IncarnationInfo>, Unavailable> {
         self.gateway_table(now).await
     }
@@ -246,6 +252,24 @@ impl MailboxStore for Redis {
     }
     async fn message(&self, key: &MailboxKey, id: &MessageId, now: Now) -> Result<MessageView, Unavailable> {
         self.message_view(key, id, now).await
+    }
+    async fn residents(
+        &self,
+        key: &MailboxKey,
+        after: (Lane, u64),
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<ResidentView>, Unavailable> {
+        self.resident_views(key, after, most, now).await
+    }
+    async fn dead_letters(
+        &self,
+        key: &MailboxKey,
+        after: u64,
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<DeadLetterView>, Unavailable> {
+        self.dead_letter_views(key, after, most, now).await
     }
     async fn sessions(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<Vec<SessionView>, Unavailable> {
         self.session_views(key, liveness, now).await
@@ -262,7 +286,10 @@ impl MailboxStore for Redis {
         self.holder_view(key, liveness, now).await
     }
     async fn totals(&self) -> Result<Totals, Unavailable> {
-        self.rolling_totals().await
+        self.rolling_totals(RollingTotals::of_all).await
+    }
+    async fn organization_totals(&self, organization: &OrganizationId) -> Result<Totals, Unavailable> {
+        self.rolling_totals(|totals| totals.of(organization)).await
     }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.locate_session(session).await

@@ -1,8 +1,12 @@
 //! Reading the log.
 
+use std::str::FromStr;
+
 use bytes::Bytes;
 use redis::{FromRedisValue as _, Value};
-use waystation_domain::{Entry, Gap, GapRange, MessageId, Position};
+use waystation_domain::{
+    ChannelId, Entry, EventType, Gap, GapRange, MessageId, OrchestratorId, Position, Timestamp, TraceParent,
+};
 
 use super::append::{NONE, place};
 use super::reply::{self, Epochs, odd};
@@ -67,17 +71,42 @@ fn entry_of(entry: Value, epochs: &Epochs) -> Result<Entry, Unavailable> {
         Some(Value::BulkString(id)) => reply::parse_id(&id)?,
         _ => MessageId::composed(position),
     };
-    let fields: Vec<&str> = meta.split(' ').collect();
-    let [_, _, _, event_type, channel, trace] = fields[..] else { return Err(odd(meta)) };
-    Ok(Entry {
-        position,
-        id,
-        event_type: reply::parse(event_type)?,
-        channel: (channel != NONE).then(|| reply::parse(channel)).transpose()?,
-        data,
-        attempt: u32::try_from(attempt).map_err(odd)?,
-        trace: (trace != NONE).then(|| reply::parse(trace)).transpose()?,
-    })
+    Ok(Meta::read(&meta)?.entry(position, id, data, u32::try_from(attempt).map_err(odd)?))
+}
+
+/// What the log keeps of an entry beside its data.
+pub(super) struct Meta {
+    pub(super) accepted: Timestamp,
+    pub(super) expires: Timestamp,
+    event_type: EventType,
+    channel: Option<ChannelId>,
+    trace: Option<TraceParent>,
+    sender: Option<OrchestratorId>,
+}
+
+impl Meta {
+    /// See `log.lua` for the form.
+    pub(super) fn read(text: &str) -> Result<Meta, Unavailable> {
+        let fields: Vec<&str> = text.split(' ').collect();
+        let [accepted, expires, _, event_type, channel, trace, sender] = fields[..] else { return Err(odd(text)) };
+        Ok(Meta {
+            accepted: Timestamp::from_millis(reply::parse(accepted)?),
+            expires: Timestamp::from_millis(reply::parse(expires)?),
+            event_type: reply::parse(event_type)?,
+            channel: optional(channel)?,
+            trace: optional(trace)?,
+            sender: optional(sender)?,
+        })
+    }
+
+    pub(super) fn entry(self, position: Position, id: MessageId, data: Bytes, attempt: u32) -> Entry {
+        let Meta { event_type, channel, trace, sender, .. } = self;
+        Entry { position, id, event_type, channel, data, attempt, trace, sender }
+    }
+}
+
+fn optional<T: FromStr>(text: &str) -> Result<Option<T>, Unavailable> {
+    (text != NONE).then(|| reply::parse(text)).transpose()
 }
 
 /// Exits after a position, consecutive ones of a lane and reason as one gap.

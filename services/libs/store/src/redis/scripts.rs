@@ -62,6 +62,9 @@ scripts! {
     Purge, "purge", Drains, [MAILBOX, LOG];
     View, "view", Reads, [MAILBOX, LOG, SESSIONS];
     Message, "message", Reads, [MAILBOX, LOG];
+    Residents, "residents", Reads, [MAILBOX, LOG];
+    DeadLetters, "dead_letters", Reads, [MAILBOX];
+    ForgetDeadLetters, "forget_dead_letters", Drains, [MAILBOX];
     Totals, "totals", Reads, [MAILBOX];
     Locate, "locate", Reads, [MAILBOX];
     Meta, "meta", Drains, [];
@@ -69,6 +72,7 @@ scripts! {
     GatewayTable, "gateway_table", Reads, [GATEWAYS];
     ForgetGateway, "forget_gateway", Drains, [GATEWAYS];
     CreateRecord, "create_record", Grows, [CREDENTIALS];
+    ReplaceRecord, "replace_record", Grows, [CREDENTIALS];
     GetRecord, "get_record", Reads, [CREDENTIALS];
     CreateLogin, "create_login", Drains, [CREDENTIALS];
     GetLogin, "get_login", Reads, [CREDENTIALS];

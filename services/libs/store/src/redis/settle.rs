@@ -1,6 +1,7 @@
 //! Acks, nacks, rejects and charges.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue as _, Value};
@@ -35,14 +36,14 @@ impl Redis {
 
 /// See `settle.lua` for the form.
 fn push_settlement(args: &mut Args, settlement: &Settlement) {
-    let Settlement { mailbox, session, fence, acks, ack_ids, nacks, rejects, charges, gap_mark } = settlement;
+    let Settlement { mailbox, session, fence, acks, ack_ids, nacks, rejects, charges, gap_mark, confirm } = settlement;
     args.push(keys::name_of(mailbox)).text(session.as_str()).number(fence).number(gap_mark);
-    args.number(acks.len() + ack_ids.len() + nacks.len() + charges.len() + rejects.len());
+    args.number(acks.len() + ack_ids.len() + nacks.len() + charges.len() + rejects.len() + confirm.len());
     for AckRange { epoch, lane, from, to } in acks {
         args.push(format!("a{epoch} {} {from} {to}", lane.letter()));
     }
     for id in ack_ids {
-        args.push(ack_id(id));
+        args.push(named('i', id));
     }
     for Nack { position, attempt, delay } in nacks {
         args.push(format!("n{} {attempt} {}", at(position), delay.as_millis()));
@@ -53,16 +54,22 @@ fn push_settlement(args: &mut Args, settlement: &Settlement) {
     for Reject { position, reason } in rejects {
         args.push(format!("r{} {reason}", at(position)));
     }
+    for which in confirm {
+        args.push(match which {
+            MessageRef::Position(position) => format!("p{}", at(position)),
+            MessageRef::Id(id) => named('c', id),
+        });
+    }
 }
 
 fn at(Position { epoch, lane, sequence }: &Position) -> String {
     format!("{epoch} {} {sequence}", lane.letter())
 }
 
-fn ack_id(id: &MessageId) -> String {
+fn named(kind: char, id: &MessageId) -> String {
     match id.position() {
-        Some(position) => format!("i{id} {}", at(&position)),
-        None => format!("i{id}"),
+        Some(position) => format!("{kind}{id} {}", at(&position)),
+        None => format!("{kind}{id}"),
     }
 }
 
@@ -72,5 +79,10 @@ fn settled(answer: Value) -> Result<Settled, Unavailable> {
     let acknowledged = reply::number(reply::next(&mut parts)?)?;
     let fenced = reply::number(reply::next(&mut parts)?)? == 1;
     let heads = Vec::<i64>::from_redis_value(reply::next(&mut parts)?).map_err(odd)?;
-    Ok(Settled { acknowledged, fenced, heads: reply::heads(&heads)? })
+    let dead = reply::number(reply::next(&mut parts)?)?;
+    // The clock of another node may have been ahead when the entry was accepted.
+    let took = Vec::<i64>::from_redis_value(reply::next(&mut parts)?).map_err(odd)?;
+    let took = took.into_iter().map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))).collect();
+    let confirmed = Vec::<bool>::from_redis_value(reply::next(&mut parts)?).map_err(odd)?;
+    Ok(Settled { acknowledged, took, dead, fenced, heads: reply::heads(&heads)?, confirmed })
 }

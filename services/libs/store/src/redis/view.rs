@@ -1,11 +1,7 @@
 //! What operators and callers may see.
 
-use std::sync::PoisonError;
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::time::Instant;
 use waystation_domain::{Lane, MessageId, PerLane, Position, ReportedStatus, SessionId, Timestamp};
 
 use super::append::state;
@@ -16,13 +12,6 @@ use super::{Args, Redis, keys};
 use crate::mailbox::*;
 use crate::{Unavailable, limits};
 
-/// All mailboxes are counted anew within this time, a few partitions at each look.
-const COUNTED_WITHIN: Duration = Duration::from_secs(30);
-
-/// Counts of partitions, each with the moment at which it was made.
-#[derive(Default)]
-pub(super) struct RollingTotals(Vec<Option<(Instant, Totals)>>);
-
 /// See `view.lua`.
 #[derive(Deserialize)]
 struct ViewText {
@@ -30,6 +19,7 @@ struct ViewText {
     heads: Vec<u64>,
     depths: Vec<u64>,
     bytes: u64,
+    dead_letters: u64,
     oldest: Option<u64>,
     counters: [u64; 5],
     holder: Option<String>,
@@ -122,6 +112,7 @@ impl Redis {
             epoch: Some(reply::parse(&text.epoch)?),
             lanes: PerLane::from_fn(|lane| LaneView { head: heads[lane], depth: depths[lane] }),
             bytes: text.bytes,
+            dead_letters: text.dead_letters,
             oldest: text.oldest.map(Timestamp::from_millis),
             counters: Counters { acknowledged, expired, dead, overflowed, purged },
             holder: text.holder.as_deref().map(reply::parse).transpose()?,
@@ -202,47 +193,5 @@ impl Redis {
         let key = keys::key_of(&name).ok_or_else(|| odd(name))?;
         let views = self.session_views(&key, &Liveness::default(), None).await?;
         Ok(views.into_iter().find(|view| view.session == *session).map(|view| (key, view)))
-    }
-
-    pub(super) async fn rolling_totals(&self) -> Result<Totals, Unavailable> {
-        let due: Vec<usize> = {
-            let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-            totals.0.resize(self.places.partitions, None);
-            let fresh = |counted: &Option<(Instant, Totals)>| {
-                counted.as_ref().is_some_and(|(when, _)| when.elapsed() < COUNTED_WITHIN)
-            };
-            (0..self.places.partitions).filter(|partition| !fresh(&totals.0[*partition])).collect()
-        };
-        // After the first look a share of them comes due at a time, because each was counted at its own moment.
-        let share = if due.len() == self.places.partitions { due.len() } else { self.places.partitions.div_ceil(8) };
-        for partition in due.into_iter().take(share) {
-            let counted = self.count(partition).await?;
-            let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-            totals.0[partition] = Some((Instant::now(), counted));
-        }
-        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = totals.0.iter().flatten().map(|(_, counted)| counted);
-        Ok(each.fold(Totals::default(), |sum, one| Totals {
-            mailboxes: sum.mailboxes + one.mailboxes,
-            resident: sum.resident + one.resident,
-            conservation_delta: sum.conservation_delta + one.conservation_delta,
-        }))
-    }
-
-    async fn count(&self, partition: usize) -> Result<Totals, Unavailable> {
-        let mut totals = Totals::default();
-        let mut cursor = String::from("0");
-        loop {
-            let mut args = Args::default();
-            args.text(&cursor);
-            let mut answer = reply::list(self.run_in(partition, Script::Totals, args, None).await?)?;
-            cursor = reply::text(reply::next(&mut answer)?)?;
-            totals.mailboxes += reply::number(reply::next(&mut answer)?)?;
-            totals.resident += reply::number(reply::next(&mut answer)?)?;
-            totals.conservation_delta += reply::number(reply::next(&mut answer)?)?;
-            if cursor == "0" {
-                return Ok(totals);
-            }
-        }
     }
 }

@@ -17,6 +17,7 @@ pub enum Step {
     Rotate { login: u8, counter: u32 },
     Revoke { organization: u8, what: u8, number: u8 },
     SigningKey { number: u8 },
+    Settings { organization: u8, frames: u32 },
     Pass { seconds: u64 },
     Sweep,
 }
@@ -31,6 +32,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(organization, number, key, counter)| Step::Login { organization, number, key, counter }),
         6 => (0..3u8, 0..4u32).prop_map(|(login, counter)| Step::Rotate { login, counter }),
         3 => (small(), 0..5u8, 0..3u8).prop_map(|(organization, what, number)| Step::Revoke { organization, what, number }),
+        2 => (0..3u8, 1..3u32).prop_map(|(organization, frames)| Step::Settings { organization, frames }),
         1 => small().prop_map(|number| Step::SigningKey { number }),
         3 => prop_oneof![4 => 1..20u64, 1 => Just(90_000)].prop_map(|seconds| Step::Pass { seconds }),
         1 => Just(Step::Sweep),
@@ -116,6 +118,10 @@ async fn take(pair: &mut Pair, step: &Step) {
             let kept = SigningKey { id: format!("kid-{number}"), seed: [*number; 32], created: pair.now };
             both!(signing_key(kept.clone()));
         }
+        Step::Settings { organization, frames } => {
+            let settings = OrganizationSettings { frames_per_minute: Some(*frames), ..OrganizationSettings::default() };
+            both!(set_settings(&parsed("org", *organization), settings));
+        }
         Step::Pass { seconds } => pair.now = pair.now.after(Duration::from_secs(*seconds)),
         Step::Sweep => {
             let sweep = waystation_store::mailbox::Sweep { limit: 1_000 };
@@ -136,6 +142,7 @@ async fn compare_views(pair: &Pair, step: &Step) {
     }
     for number in 0..3 {
         both!(organization(&parsed("org", number)));
+        both!(settings(&parsed("org", number)));
         both!(orchestrator(&parsed("org", 0), &parsed("orch", number)));
         both!(api_key(&parsed("key", number)));
         both!(login(&parsed("login", number)));

@@ -73,6 +73,8 @@ pub enum Step {
         ids: Vec<u8>,
         composed: Vec<Spot>,
         gap_mark: u64,
+        /// Asked about: ids and spots.
+        confirm: (Vec<u8>, Vec<Spot>),
     },
     Nack {
         which: usize,
@@ -90,6 +92,10 @@ pub enum Step {
     Sweep,
     Purge {
         mailbox: u8,
+    },
+    Forget {
+        mailbox: u8,
+        numbers: Vec<u64>,
     },
     Pass {
         seconds: u64,
@@ -148,8 +154,16 @@ pub fn step() -> impl Strategy<Value = Step> {
         prop::collection::vec(0..6u8, 0..2),
         prop::collection::vec(spot(), 0..2),
         0..5u64,
+        (prop::collection::vec(0..6u8, 0..2), prop::collection::vec(spot(), 0..3)),
     )
-        .prop_map(|(which, ranges, ids, composed, gap_mark)| Step::Ack { which, ranges, ids, composed, gap_mark });
+        .prop_map(|(which, ranges, ids, composed, gap_mark, confirm)| Step::Ack {
+            which,
+            ranges,
+            ids,
+            composed,
+            gap_mark,
+            confirm,
+        });
     let attempts = || prop_oneof![5 => 1..3u32, 1 => 3..7u32];
     let nack = (
         which(),
@@ -173,6 +187,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => which().prop_map(|which| Step::Subscribe { which }),
         3 => Just(Step::Sweep),
         1 => (0..2u8).prop_map(|mailbox| Step::Purge { mailbox }),
+        1 => (0..2u8, prop::collection::vec(0..4u64, 0..3)).prop_map(|(mailbox, numbers)| Step::Forget { mailbox, numbers }),
         4 => prop_oneof![6 => 1..4u64, 2 => 4..60u64, 1 => Just(100_000)].prop_map(|seconds| Step::Pass { seconds }),
         2 => (0..6u8, spot()).prop_map(|(id, spot)| Step::Look { id, spot }),
     ]
@@ -326,12 +341,14 @@ impl Life {
                     self.recent[mailbox] = entries.map(|e| (e.position.lane, e.position.sequence, e.attempt)).collect();
                 }
             }
-            Step::Ack { which, ranges, ids, composed, gap_mark } => {
+            Step::Ack { which, ranges, ids, composed, gap_mark, confirm } => {
                 let Some(known) = self.session(*which) else { return };
                 let (mailbox, mut settlement) = (known.mailbox, settlement(known));
                 settlement.gap_mark = *gap_mark;
                 let named = ids.iter().map(|id| MessageId::from_caller(&format!("id-{id}")).unwrap());
                 settlement.ack_ids = named.collect();
+                let asked = confirm.0.iter().map(|id| MessageId::from_caller(&format!("id-{id}")).unwrap());
+                settlement.confirm = asked.map(MessageRef::Id).collect();
                 let (mut of_model, mut of_redis) = (settlement.clone(), settlement);
                 for (spot, length) in ranges {
                     let (model, redis) = self.positions(mailbox, spot);
@@ -348,6 +365,11 @@ impl Life {
                     let (model, redis) = self.positions(mailbox, spot);
                     of_model.ack_ids.push(MessageId::composed(model));
                     of_redis.ack_ids.push(MessageId::composed(redis));
+                }
+                for spot in &confirm.1 {
+                    let (model, redis) = self.positions(mailbox, spot);
+                    of_model.confirm.extend([MessageRef::Position(model), MessageRef::Id(MessageId::composed(model))]);
+                    of_redis.confirm.extend([MessageRef::Position(redis), MessageRef::Id(MessageId::composed(redis))]);
                 }
                 both!(settle(Settle { settlements: vec![of_model] }, Settle { settlements: vec![of_redis] }));
             }
@@ -403,6 +425,10 @@ impl Life {
                 let purge = Purge { mailbox: key(*mailbox) };
                 both!(purge(purge.clone(), purge));
             }
+            Step::Forget { mailbox, numbers } => {
+                let forget = ForgetDeadLetters { mailbox: key(*mailbox), numbers: numbers.clone() };
+                both!(forget_dead_letters(forget.clone(), forget));
+            }
             Step::Pass { seconds } => self.pair.now = self.pair.now.after(Duration::from_secs(*seconds)),
             Step::Look { id, spot } => {
                 let id = MessageId::from_caller(&format!("id-{id}")).unwrap();
@@ -433,6 +459,7 @@ impl Life {
             event_type: "message.received".parse().unwrap(),
             channel: message.fail.then(|| "room-1".parse().unwrap()),
             trace: None,
+            sender: message.fail.then(|| "orch-9".parse().unwrap()),
             // With an id the size is the content: sometimes the same, sometimes another one.
             data: Bytes::from(vec![b'x'; if message.id.is_some() { message.size / 20 } else { message.size }]),
             lane: Lane::ALL[message.lane],
@@ -550,6 +577,18 @@ impl Life {
                 redis.presence(&key, &liveness, now).await.unwrap(),
             );
             self.pair.same(step, presence.0, presence.1);
+            for after in [(Lane::Critical, 0), (Lane::Normal, 2)] {
+                let residents = (
+                    model.residents(&key, after, 9, now).await.unwrap(),
+                    redis.residents(&key, after, 9, now).await.unwrap(),
+                );
+                self.pair.same(step, residents.0, residents.1);
+            }
+            let letters = (
+                model.dead_letters(&key, 1, 5, now).await.unwrap(),
+                redis.dead_letters(&key, 1, 5, now).await.unwrap(),
+            );
+            self.pair.same(step, letters.0, letters.1);
             let told =
                 (model.holder(&key, &liveness, now).await.unwrap(), redis.holder(&key, &liveness, now).await.unwrap());
             self.pair.same(step, told.0, told.1);
@@ -573,6 +612,7 @@ fn settlement(known: &Opened) -> Settlement {
         rejects: Vec::new(),
         charges: Vec::new(),
         gap_mark: 0,
+        confirm: Vec::new(),
     }
 }
 

@@ -42,6 +42,7 @@ impl Mailbox {
             event_type: message.event_type,
             channel: message.channel,
             trace: message.trace,
+            sender: message.sender,
             data: message.data,
             accepted: now,
             expires,

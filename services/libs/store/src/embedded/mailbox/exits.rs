@@ -1,14 +1,16 @@
 //! What left a mailbox other than by an ack: listed, so that it can be told (rule 13).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ChannelId, EventType, Lane, MessageId, PerLane, Timestamp};
+use waystation_domain::{
+    ChannelId, Entry, EventType, Lane, MessageId, OrchestratorId, PerLane, Position, Timestamp, TraceParent,
+};
 
 use super::Mailbox;
 use crate::limits;
-use crate::mailbox::{ExitReason, Gap, GapRange};
+use crate::mailbox::{DeadLetterView, ExitReason, Gap, GapRange};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Exits {
@@ -97,34 +99,77 @@ impl Mailbox {
 /// Messages that could not be processed, with their payload.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct DeadLetters {
-    letters: VecDeque<DeadLetter>,
+    /// By number: those that were dealt with are missing.
+    letters: BTreeMap<u64, DeadLetter>,
+    /// Number of the last one.
+    head: u64,
     bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DeadLetter {
-    pub(super) id: MessageId,
-    pub(super) lane: Lane,
-    pub(super) event_type: EventType,
-    pub(super) channel: Option<ChannelId>,
-    pub(super) data: Bytes,
-    pub(super) reason: String,
-    pub(super) attempts: u32,
-    pub(super) at: Timestamp,
+    position: Position,
+    id: MessageId,
+    event_type: EventType,
+    channel: Option<ChannelId>,
+    data: Bytes,
+    trace: Option<TraceParent>,
+    sender: Option<OrchestratorId>,
+    reason: String,
+    attempts: u32,
+    at: Timestamp,
+}
+
+impl DeadLetter {
+    pub(super) fn new(entry: Entry, reason: &str, now: Timestamp) -> DeadLetter {
+        let Entry { position, id, event_type, channel, data, attempt, trace, sender } = entry;
+        let (reason, attempts, at) = (reason.to_owned(), attempt, now);
+        DeadLetter { position, id, event_type, channel, data, trace, sender, reason, attempts, at }
+    }
+
+    fn view(&self, number: u64) -> DeadLetterView {
+        let entry = Entry {
+            position: self.position,
+            id: self.id.clone(),
+            event_type: self.event_type.clone(),
+            channel: self.channel.clone(),
+            data: self.data.clone(),
+            attempt: self.attempts,
+            trace: self.trace.clone(),
+            sender: self.sender.clone(),
+        };
+        DeadLetterView { number, entry, reason: self.reason.clone(), at: self.at }
+    }
 }
 
 impl DeadLetters {
+    pub(super) fn len(&self) -> u64 {
+        self.letters.len() as u64
+    }
+
     /// Keeps a letter; the oldest make room.
     pub(super) fn push(&mut self, letter: DeadLetter, now: Timestamp) {
         self.bytes += letter.data.len() as u64;
-        self.letters.push_back(letter);
-        while let Some(oldest) = self.letters.front() {
+        self.head += 1;
+        self.letters.insert(self.head, letter);
+        while let Some((&number, oldest)) = self.letters.first_key_value() {
             let fits = self.letters.len() <= limits::DEAD_LETTERS && self.bytes <= limits::DEAD_LETTER_BYTES;
             if fits && now.since(oldest.at) <= limits::EXITS_AGE {
                 return;
             }
-            self.bytes -= oldest.data.len() as u64;
-            self.letters.pop_front();
+            self.forget(number);
         }
+    }
+
+    /// Drops a letter; answers whether it was there.
+    pub(super) fn forget(&mut self, number: u64) -> bool {
+        let letter = self.letters.remove(&number);
+        self.bytes -= letter.as_ref().map_or(0, |letter| letter.data.len() as u64);
+        letter.is_some()
+    }
+
+    pub(super) fn after(&self, number: u64, most: usize) -> Vec<DeadLetterView> {
+        let after = self.letters.range(number.saturating_add(1)..);
+        after.take(most).map(|(number, letter)| letter.view(*number)).collect()
     }
 }

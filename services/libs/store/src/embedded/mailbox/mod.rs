@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waystation_domain::{ChannelId, Epoch, EventType, Lane, MessageId, PerLane, Position, Timestamp, TraceParent};
+use waystation_domain::{
+    ChannelId, Epoch, EventType, Lane, MessageId, OrchestratorId, PerLane, Position, Timestamp, TraceParent,
+};
 
 use crate::limits;
 use crate::mailbox::{Counters, ExitReason, Heads};
@@ -74,6 +76,7 @@ struct Resident {
     event_type: EventType,
     channel: Option<ChannelId>,
     trace: Option<TraceParent>,
+    sender: Option<OrchestratorId>,
     data: Bytes,
     accepted: Timestamp,
     expires: Timestamp,

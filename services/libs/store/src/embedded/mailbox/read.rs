@@ -107,7 +107,7 @@ impl Mailbox {
         }
     }
 
-    fn entry(&self, lane: Lane, sequence: u64) -> Option<Entry> {
+    pub(super) fn entry(&self, lane: Lane, sequence: u64) -> Option<Entry> {
         let resident = self.lanes[lane].entries.get(&sequence)?;
         let position = self.position(lane, sequence)?;
         Some(Entry {
@@ -118,6 +118,7 @@ impl Mailbox {
             data: resident.data.clone(),
             attempt: resident.attempt,
             trace: resident.trace.clone(),
+            sender: resident.sender.clone(),
         })
     }
 }

@@ -7,19 +7,20 @@ use waystation_domain::{Lane, MessageId, Position, Timestamp};
 use super::exits::DeadLetter;
 use super::{Leaving, Mailbox};
 use crate::limits;
-use crate::mailbox::{AckRange, ExitReason, Settled, Settlement};
+use crate::mailbox::{AckRange, ExitReason, MessageRef, MessageState, Settled, Settlement};
 
 /// Why a message is dead when nobody said.
 const ATTEMPTS_USED_UP: &str = "attempts used up";
 
 impl Mailbox {
     pub(in crate::embedded) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Settled {
-        let before = self.counters.acknowledged;
+        let before = self.counters;
+        let mut took = Vec::new();
         for ack in &settlement.acks {
-            self.acknowledge_range(*ack, now);
+            self.acknowledge_range(*ack, now, &mut took);
         }
         for id in &settlement.ack_ids {
-            self.acknowledge_id(id, now);
+            self.acknowledge_id(id, now, &mut took);
         }
         if settlement.gap_mark <= self.exits.head() {
             self.gap_mark = self.gap_mark.max(settlement.gap_mark);
@@ -38,15 +39,31 @@ impl Mailbox {
                 }
             }
         }
-        let acknowledged = self.counters.acknowledged - before;
-        Settled { acknowledged, fenced, heads: self.heads(now) }
+        let confirmed = settlement.confirm.iter().map(|which| self.is_acknowledged(which));
+        Settled {
+            acknowledged: self.counters.acknowledged - before.acknowledged,
+            took,
+            dead: self.counters.dead - before.dead,
+            fenced,
+            heads: self.heads(now),
+            confirmed: confirmed.collect(),
+        }
+    }
+
+    fn is_acknowledged(&self, which: &MessageRef) -> bool {
+        let state = match which {
+            MessageRef::Position(position) => self.state(*position),
+            MessageRef::Id(id) => self.message(id).state,
+        };
+        state == MessageState::Acknowledged
     }
 
     fn was_sent(&self, position: Position) -> bool {
         position.sequence <= self.lanes[position.lane].sent
     }
 
-    fn acknowledge_range(&mut self, AckRange { epoch, lane, from, to }: AckRange, now: Timestamp) {
+    fn acknowledge_range(&mut self, ack: AckRange, now: Timestamp, took: &mut Vec<Duration>) {
+        let AckRange { epoch, lane, from, to } = ack;
         let to = to.min(self.lanes[lane].sent);
         if from > to {
             return;
@@ -54,19 +71,21 @@ impl Mailbox {
         let sequences: Vec<u64> = self.lanes[lane].entries.range(from..=to).map(|(sequence, _)| *sequence).collect();
         for sequence in sequences {
             if self.owner(lane, sequence) == Some(epoch) {
-                self.remove(lane, sequence, Leaving::Acknowledged, now);
+                let entry = self.remove(lane, sequence, Leaving::Acknowledged, now);
+                took.extend(entry.map(|entry| now.since(entry.accepted)));
             }
         }
     }
 
-    fn acknowledge_id(&mut self, id: &MessageId, now: Timestamp) {
+    fn acknowledge_id(&mut self, id: &MessageId, now: Timestamp, took: &mut Vec<Duration>) {
         let named = self.ids.get(id).map(|known| (known.lane, known.sequence, None));
         let composed = || id.position().map(|p| (p.lane, p.sequence, Some(p.epoch)));
         let Some((lane, sequence, epoch)) = named.or_else(composed) else { return };
         let owner = self.owner(lane, sequence);
         let owned = epoch.is_none() || epoch == owner;
         if owned && sequence <= self.lanes[lane].sent {
-            self.remove(lane, sequence, Leaving::Acknowledged, now);
+            let entry = self.remove(lane, sequence, Leaving::Acknowledged, now);
+            took.extend(entry.map(|entry| now.since(entry.accepted)));
         }
     }
 
@@ -107,19 +126,9 @@ impl Mailbox {
     }
 
     fn bury(&mut self, position: Position, reason: &str, now: Timestamp) {
-        let dead = Leaving::Exit(ExitReason::Dead);
-        let Some(entry) = self.remove(position.lane, position.sequence, dead, now) else { return };
-        let letter = DeadLetter {
-            id: entry.id.unwrap_or_else(|| MessageId::composed(position)),
-            lane: position.lane,
-            event_type: entry.event_type,
-            channel: entry.channel,
-            data: entry.data,
-            reason: reason.to_owned(),
-            attempts: entry.attempt,
-            at: now,
-        };
-        self.dead.push(letter, now);
+        let Some(entry) = self.entry(position.lane, position.sequence) else { return };
+        self.remove(position.lane, position.sequence, Leaving::Exit(ExitReason::Dead), now);
+        self.dead.push(DeadLetter::new(entry, reason, now), now);
     }
 
     /// Removes every entry, in flight or not.

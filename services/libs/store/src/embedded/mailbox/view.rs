@@ -1,12 +1,12 @@
 //! What operators and callers may see.
 
-use waystation_domain::{MessageId, Position, Timestamp};
+use waystation_domain::{Lane, MessageId, Position, Timestamp};
 
-use super::Mailbox;
+use super::{Mailbox, Resident};
 use crate::limits;
 use crate::mailbox::{
-    Counters, Heads, HolderRef, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence, PresenceView,
-    SessionView, Totals,
+    Counters, DeadLetterView, Heads, HolderRef, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence,
+    PresenceView, ResidentView, SessionView, Totals,
 };
 
 impl Mailbox {
@@ -16,10 +16,33 @@ impl Mailbox {
             epoch: self.epoch(),
             lanes: self.lanes.map(|lane| LaneView { head: lane.head, depth: lane.entries.len() as u64 }),
             bytes: self.bytes,
+            dead_letters: self.dead.len(),
             oldest: entries.map(|entry| entry.accepted).min(),
             counters: self.counters,
             holder: self.sessions.holder().map(|holder| holder.session.clone()),
         }
+    }
+
+    pub(in crate::embedded) fn residents(&self, (from, after): (Lane, u64), most: usize) -> Vec<ResidentView> {
+        let lanes = Lane::ALL.into_iter().filter(|lane| *lane >= from);
+        let following = lanes.flat_map(|lane| {
+            let first = if lane == from { after.saturating_add(1) } else { 0 };
+            self.lanes[lane].entries.range(first..).map(move |(sequence, resident)| (lane, *sequence, resident))
+        });
+        let view = |(lane, sequence, resident): (Lane, u64, &Resident)| {
+            let (accepted, expires) = (resident.accepted, resident.expires);
+            let in_flight = self.in_flight(lane, sequence);
+            Some(ResidentView { entry: self.entry(lane, sequence)?, accepted, expires, in_flight })
+        };
+        following.filter_map(view).take(most).collect()
+    }
+
+    pub(in crate::embedded) fn dead_letters(&self, after: u64, most: usize) -> Vec<DeadLetterView> {
+        self.dead.after(after, most)
+    }
+
+    pub(in crate::embedded) fn forget_dead_letters(&mut self, numbers: &[u64]) -> u64 {
+        numbers.iter().filter(|number| self.dead.forget(**number)).count() as u64
     }
 
     /// Who is to be told of this mailbox, and what.

@@ -1,5 +1,5 @@
 -- The log of a mailbox: what is in it and how it leaves. An entry is `{s sequence, m meta, d data, i id}`; its meta is
--- `accepted expires own|cap type channel trace`; a place is its lane's letter and its sequence.
+-- `accepted expires own|cap type channel trace sender`; a place is its lane's letter and its sequence.
 
 local function entry_of(raw)
   local fields = raw[2]
@@ -162,14 +162,15 @@ end
 -- Rule 8: keeps a dead letter; the oldest make room.
 local function bury(m, lane, entry, reason)
   whole(m)
-  local attempts = attempt(m, lane .. entry.s)
-  local id = entry.i or (owner(m, lane, entry.s) .. '.' .. lane .. '.' .. entry.s)
+  local epoch, attempts = owner(m, lane, entry.s), attempt(m, lane .. entry.s)
+  local id = entry.i or (epoch .. '.' .. lane .. '.' .. entry.s)
   remove(m, lane, {entry}, 'dead')
   local key = m.base .. 'q'
+  m.buried = (m.buried or 0) + 1
   put(m, 'qh', m.qh + 1)
   put(m, 'qn', m.qn + 1)
   put(m, 'qb', m.qb + #entry.d)
-  local about = NOW .. ' ' .. lane .. ' ' .. entry.s .. ' ' .. attempts
+  local about = table.concat({NOW, epoch, lane, entry.s, attempts}, ' ')
   call('XADD', key, m.qh .. '-0', 'v', about, 'd', entry.d, 'i', id, 'm', entry.m, 'r', reason)
   while m.qn > 0 do
     local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]

@@ -1,7 +1,8 @@
 -- Acks, nacks, charges and rejects (rules 6 and 8). ARGV for each mailbox: name, session, fence, gap mark, number of
 -- items, then these: `a epoch lane from to`, `i id[ epoch lane sequence]`, and fenced `n epoch lane sequence attempt
--- delay` and `r epoch lane sequence reason`.
--- Answers for each mailbox: acknowledged, 1 if fenced off, heads; or a text if it could not be done.
+-- delay` and `r epoch lane sequence reason`; last, what is to be confirmed: `p epoch lane sequence` or `c` like `i`.
+-- Answers for each mailbox: acknowledged, 1 if fenced off, heads, buried, how long each that was acknowledged took, and
+-- 1 or 0 for each that was to be confirmed; or a text if it could not be done.
 
 local function acknowledge(m, epoch, lane, from, to)
   to = math.min(to, m['s' .. lane])
@@ -11,20 +12,47 @@ local function acknowledge(m, epoch, lane, from, to)
     from = read[#read].s + 1
     local list = {}
     for _, entry in ipairs(read) do
-      if owner(m, lane, entry.s) == epoch then table.insert(list, entry) end
+      if owner(m, lane, entry.s) == epoch then
+        list[#list + 1] = entry
+        m.took[#m.took + 1] = NOW - string.match(entry.m, '^%d+')
+      end
     end
     remove(m, lane, list)
   end
 end
 
-local function acknowledge_id(m, item)
-  local id, epoch, lane, sequence = string.match(item, '^i(%S+) ?(%x*) ?(%l?) ?(%d*)$')
+-- Epoch, lane and sequence of an item that names an id; no sequence: not known.
+local function named(m, item)
+  local id, epoch, lane, sequence = string.match(item, '^%l(%S+) ?(%x*) ?(%l?) ?(%d*)$')
   local known = call('HGET', m.base .. 'd', id)
   if known then
     lane, sequence = string.match(known, '^(%l) (%d+)')
     epoch = owner(m, lane, tonumber(sequence))
   end
-  if sequence ~= '' then acknowledge(m, epoch, lane, tonumber(sequence), tonumber(sequence)) end
+  return epoch, lane, tonumber(sequence)
+end
+
+local function acknowledge_id(m, item)
+  local epoch, lane, sequence = named(m, item)
+  if sequence then acknowledge(m, epoch, lane, sequence, sequence) end
+end
+
+-- For each item to be confirmed, 1 if it is acknowledged.
+local function confirm(m, items)
+  local answers = {}
+  for _, item in ipairs(items) do
+    local kind, epoch, lane, sequence = string.sub(item, 1, 1), nil, nil, nil
+    if kind == 'p' then
+      epoch, lane, sequence = string.match(item, '^p(%x+) (%l) (%d+)$')
+    elseif kind == 'c' then
+      epoch, lane, sequence = named(m, item)
+    end
+    if epoch then
+      local is = sequence and state(m, epoch, lane, tonumber(sequence)) == 'a'
+      answers[#answers + 1] = is and 1 or 0
+    end
+  end
+  return answers
 end
 
 -- The entry at a position that was sent, if that epoch owns it.
@@ -89,10 +117,13 @@ while at < #ARGV do
   at = at + 5 + #items
   local m = load(k, PATH, PATH_TEXTS)
   local before = m.ka
+  m.took = {}
   local done, fenced = pcall(settle, m, session, fence, gap_mark, items)
   save(m)
   if done then
-    table.insert(answers, {m.ka - before, fenced and 1 or 0, heads(m)})
+    table.insert(answers, {
+      m.ka - before, fenced and 1 or 0, heads(m), m.buried or 0, m.took, confirm(m, items),
+    })
   else
     table.insert(answers, type(fenced) == 'table' and fenced.err or tostring(fenced))
   end

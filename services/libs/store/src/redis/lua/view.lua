@@ -14,7 +14,7 @@ for _, session in ipairs(m.sessions) do
 end
 local held = holder(m)
 return cjson.encode({
-  epoch = m.e, heads = {m.hc, m.hh, m.hn, m.hl}, depths = depths, bytes = m.b, oldest = oldest,
+  epoch = m.e, heads = {m.hc, m.hh, m.hn, m.hl}, depths = depths, bytes = m.b, dead_letters = m.qn, oldest = oldest,
   counters = {m.ka, m.ke, m.kd, m.ko, m.kp}, holder = held and held.session or nil, holder_text = m.hd,
   heads_now = heads(m),
   sessions = #m.sessions > 0 and m.sessions or nil, ended = m.en, moment = NOW,

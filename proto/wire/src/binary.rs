@@ -1,0 +1,7 @@
+//! Subprotocol `waystation.v1.proto`: the same frames as protobuf messages.
+
+mod decode;
+mod encode;
+
+pub use decode::decode;
+pub use encode::encode;

@@ -1,0 +1,222 @@
+//! Frames for clients.
+
+use std::time::Duration;
+
+use bytes::BufMut as _;
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use waystation_domain::{Gap, GapRange, Lane, MessageId, Pattern, PerLane, Timestamp};
+use waystation_proto::common::v1::{LaneNumbers, Priority};
+use waystation_proto::daemon::v1 as proto;
+use waystation_proto::daemon::v1::server_frame::Frame;
+
+use crate::frame::{EventFrame, ServerFrame};
+use crate::stamp::FrameStamp;
+use crate::words;
+
+/// Writes a frame as a protobuf message.
+pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> Vec<u8> {
+    if let ServerFrame::Event(event) = frame {
+        return encode_event(event, stamp);
+    }
+    let message = proto::ServerFrame {
+        id: stamp.id(),
+        time_ms: stamp.now.as_millis(),
+        reply_to: frame.reply_to().map(str::to_owned),
+        frame: content(frame, stamp.now),
+    };
+    message.encode_to_vec()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lanes(numbers: &PerLane<u64>) -> LaneNumbers {
+    LaneNumbers {
+        critical: numbers[Lane::Critical],
+        high: numbers[Lane::High],
+        normal: numbers[Lane::Normal],
+        low: numbers[Lane::Low],
+    }
+}
+
+fn priority(lane: Lane) -> Priority {
+    match lane {
+        Lane::Critical => Priority::Critical,
+        Lane::High => Priority::High,
+        Lane::Normal => Priority::Normal,
+        Lane::Low => Priority::Low,
+    }
+}
+
+fn names(patterns: &[Pattern]) -> Vec<String> {
+    patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect()
+}
+
+fn content(frame: &ServerFrame, now: Timestamp) -> Option<Frame> {
+    Some(match frame {
+        // Written by a function of its own.
+        ServerFrame::Event(_) => return None,
+        ServerFrame::AuthSuccess { session, scopes, heartbeat_interval, epoch, verdict, window, lost, .. } => {
+            Frame::AuthSuccess(proto::AuthSuccess {
+                session_id: session.as_str().to_owned(),
+                scopes: scopes.clone(),
+                heartbeat_interval_ms: millis(*heartbeat_interval),
+                epoch: epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+                resumed: words::resumed(*verdict),
+                reason: words::doubt(*verdict).unwrap_or_default().to_owned(),
+                max_in_flight: window.entries,
+                max_in_flight_bytes: window.bytes,
+                gap: lost.map(|lost| proto::ResumeMailbox {
+                    epoch: lost.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+                    positions: Some(lanes(&lost.seen)),
+                }),
+            })
+        }
+        ServerFrame::AuthError { rejection, message, .. } => {
+            Frame::AuthError(proto::AuthError { code: rejection.name().to_owned(), message: message.clone() })
+        }
+        ServerFrame::HeartbeatAck { next, heads, .. } => Frame::HeartbeatAck(proto::HeartbeatAck {
+            next_heartbeat_ms: now.after(*next).as_millis(),
+            heads: heads.as_ref().map(lanes),
+        }),
+        ServerFrame::Gap { gap, .. } => Frame::Gap(gap_of(gap)),
+        ServerFrame::ReplayComplete { epoch, heads } => {
+            Frame::ReplayComplete(proto::ReplayComplete { epoch: epoch.to_string(), heads: Some(lanes(heads)) })
+        }
+        ServerFrame::Subscribed { patterns, excluded, channels, .. } => Frame::Subscribed(proto::Subscribed {
+            event_types: names(patterns),
+            excluded: names(excluded),
+            channel_ids: channels.iter().map(|channel| channel.as_str().to_owned()).collect(),
+        }),
+        ServerFrame::Error { code, message, field, reason, .. } => Frame::Error(proto::Error {
+            code: code.name().to_owned(),
+            message: message.clone(),
+            field: field.clone().unwrap_or_default(),
+            reason: reason.unwrap_or_default().to_owned(),
+        }),
+        ServerFrame::RateLimit { action, retry_after, current, most, .. } => Frame::RateLimit(proto::RateLimit {
+            action: (*action).to_owned(),
+            retry_after: words::whole_seconds(*retry_after),
+            current_rate: *current,
+            max_rate: *most,
+        }),
+        ServerFrame::Reconnect { reason, delay } => {
+            Frame::Reconnect(proto::Reconnect { reason: (*reason).to_owned(), delay_ms: millis(*delay) })
+        }
+        ServerFrame::AckResult { results, .. } => Frame::AckResult(proto::AckResult {
+            results: (results.iter())
+                .map(|(id, status)| proto::AckOutcome {
+                    event_id: id.as_str().to_owned(),
+                    status: status.name().to_owned(),
+                })
+                .collect(),
+        }),
+        ServerFrame::SendAck { sent, .. } => Frame::SendAck(proto::SendAck {
+            message_id: sent.id.as_str().to_owned(),
+            status: sent.status.to_owned(),
+            sequence: sent.sequence,
+        }),
+        ServerFrame::AuthRefreshed { scopes, expires, .. } => {
+            Frame::AuthRefreshed(proto::AuthRefreshed { scopes: scopes.clone(), expires_ms: expires.as_millis() })
+        }
+    })
+}
+
+fn gap_of(gap: &Gap) -> proto::Gap {
+    let mut message = proto::Gap {
+        event_id: MessageId::of_gap(gap.position).as_str().to_owned(),
+        reason: words::left(gap.left.map(|left| left.reason)).to_owned(),
+        count: gap.count,
+        ..proto::Gap::default()
+    };
+    if let Some(GapRange { lane, from, to, epoch, .. }) = gap.left {
+        message.set_lane(priority(lane));
+        (message.epoch, message.from, message.to) = (epoch.to_string(), from, to);
+    }
+    message
+}
+
+/// Numbers of fields, as in `daemon.proto`.
+mod tag {
+    pub(super) const FRAME_ID: u32 = 1;
+    pub(super) const FRAME_TIME: u32 = 2;
+    pub(super) const FRAME_EVENT: u32 = 7;
+    pub(super) const EVENT_ID: u32 = 1;
+    pub(super) const EVENT_TYPE: u32 = 2;
+    pub(super) const DATA: u32 = 3;
+    pub(super) const CHANNEL: u32 = 4;
+    pub(super) const POSITION: u32 = 5;
+    pub(super) const ATTEMPT: u32 = 6;
+    pub(super) const REDELIVERED: u32 = 7;
+    pub(super) const TRACE: u32 = 8;
+    pub(super) const SENDER: u32 = 9;
+    pub(super) const EPOCH: u32 = 1;
+    pub(super) const LANE: u32 = 2;
+    pub(super) const SEQUENCE: u32 = 3;
+}
+
+/// Length of a field of bytes with a number below 16.
+fn length_of(bytes: &[u8]) -> usize {
+    1 + encoded_len_varint(bytes.len() as u64) + bytes.len()
+}
+
+fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.put_slice(bytes);
+}
+
+fn put_number(out: &mut Vec<u8>, tag: u32, number: u64) {
+    if number > 0 {
+        encode_key(tag, WireType::Varint, out);
+        encode_varint(number, out);
+    }
+}
+
+fn length_of_number(number: u64) -> usize {
+    if number > 0 { 1 + encoded_len_varint(number) } else { 0 }
+}
+
+/// The one frame that is sent by the million: written straight into its buffer, its data as the sender sent it.
+fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp) -> Vec<u8> {
+    let (id, epoch) = (stamp.id(), entry.position.epoch.to_string());
+    let lane = priority(entry.position.lane) as u64;
+    let position = length_of(epoch.as_bytes()) + length_of_number(lane) + length_of_number(entry.position.sequence);
+    let optional = [
+        (tag::CHANNEL, entry.channel.as_ref().map(|channel| channel.as_str())),
+        (tag::TRACE, entry.trace.as_ref().map(|trace| trace.as_str())),
+        (tag::SENDER, entry.sender.as_ref().map(|sender| sender.as_str())),
+    ];
+    let length = length_of(entry.id.as_str().as_bytes())
+        + length_of(entry.event_type.as_str().as_bytes())
+        + length_of(&entry.data)
+        + optional.iter().filter_map(|(_, text)| *text).map(|text| length_of(text.as_bytes())).sum::<usize>()
+        + 1
+        + encoded_len_varint(position as u64)
+        + position
+        + length_of_number(entry.attempt.into())
+        + length_of_number((*redelivered).into());
+    let mut out = Vec::with_capacity(length + id.len() + 24);
+    put_bytes(&mut out, tag::FRAME_ID, id.as_bytes());
+    put_number(&mut out, tag::FRAME_TIME, stamp.now.as_millis());
+    encode_key(tag::FRAME_EVENT, WireType::LengthDelimited, &mut out);
+    encode_varint(length as u64, &mut out);
+    put_bytes(&mut out, tag::EVENT_ID, entry.id.as_str().as_bytes());
+    put_bytes(&mut out, tag::EVENT_TYPE, entry.event_type.as_str().as_bytes());
+    put_bytes(&mut out, tag::DATA, &entry.data);
+    for (tag, text) in optional {
+        if let Some(text) = text {
+            put_bytes(&mut out, tag, text.as_bytes());
+        }
+    }
+    encode_key(tag::POSITION, WireType::LengthDelimited, &mut out);
+    encode_varint(position as u64, &mut out);
+    put_bytes(&mut out, tag::EPOCH, epoch.as_bytes());
+    put_number(&mut out, tag::LANE, lane);
+    put_number(&mut out, tag::SEQUENCE, entry.position.sequence);
+    put_number(&mut out, tag::ATTEMPT, entry.attempt.into());
+    put_number(&mut out, tag::REDELIVERED, (*redelivered).into());
+    out
+}

@@ -1,0 +1,60 @@
+//! What daemons send: routed like a backend's messages, under the name of the orchestrator that their token says.
+
+use waystation_domain::Scope;
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::router::v1::route_message_result::Outcome;
+use waystation_proto::router::v1::{RouteMessageResult, SendMessage};
+use waystation_rpc::Fault;
+use waystation_rpc::convert::{parse, required};
+use waystation_store::mailbox::{AppendMessage, MailboxKey};
+
+use crate::metrics;
+use crate::{Parts, request};
+
+/// Routes messages in their order; answers one for each.
+pub(super) async fn route(parts: &Parts, messages: Vec<SendMessage>) -> Vec<RouteMessageResult> {
+    let mut judged = Vec::with_capacity(messages.len());
+    let mut appends = Vec::with_capacity(messages.len());
+    for message in messages {
+        judged.push(prepare(parts, message).await.map(|message| {
+            let of_answer = (message.mailbox.clone(), message.id.clone());
+            appends.push(message);
+            of_answer
+        }));
+    }
+    let mut outcomes = parts.appender.append(appends).wait().await.into_iter();
+    let unanswered = || Fault::unavailable("the store gave no answer");
+    let results = judged.into_iter().map(|judged| {
+        let outcome = judged.and_then(|(key, id)| {
+            let appended = outcomes.next().ok_or_else(unanswered)??;
+            Ok(parts.answer(&key, id.as_ref(), appended))
+        });
+        let outcome = outcome.map_or_else(
+            |fault| {
+                parts.metrics.routed(metrics::Outcome::Refused);
+                Outcome::Error(fault.into())
+            },
+            Outcome::Routed,
+        );
+        RouteMessageResult { outcome: Some(outcome) }
+    });
+    results.collect()
+}
+
+/// The token says who sends, for which organization, and whether it may: a gateway alone cannot say it.
+async fn prepare(parts: &Parts, send: SendMessage) -> Result<AppendMessage, Fault> {
+    let claims = parts.verifier.verify(&send.access_token, parts.context.clock.now())?;
+    let daemon = claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
+    if !claims.scopes.allows(Scope::MessagesWrite) {
+        return Err(Fault::new(ErrorReason::PermissionDenied, "the token lacks messages:write"));
+    }
+    let message = required("message", send.message)?;
+    let read = async {
+        let orchestrator = parse("orchestrator_id", &message.orchestrator_id)?;
+        let key = MailboxKey { organization: daemon.organization.clone(), orchestrator };
+        let rules = parts.directory.check(&key).await?;
+        request::message(key, message, &rules.settings, parts.store.mailboxes.durability())
+    };
+    let (read, _) = read.await.map_err(|fault| fault.within("message"))?;
+    Ok(AppendMessage { sender: Some(daemon.orchestrator), ..read })
+}
