@@ -10,6 +10,7 @@ use tonic::{Code, Request, Status};
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::credential_service_client::CredentialServiceClient;
 use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 use waystation_proto::router::v1::*;
 use waystation_standalone::DevFile;
@@ -32,6 +33,8 @@ pub struct Backend {
     pub router: RouterServiceClient<Client>,
     pub auth: AuthServiceClient<Client>,
     pub credentials: CredentialServiceClient<Client>,
+    /// Only where one gateway is named.
+    pub gateway: GatewayServiceClient<Client>,
 }
 
 /// Code and reason of an error.
@@ -46,17 +49,27 @@ impl Backend {
     }
 
     pub fn with_token(dev: &DevFile, token: &str) -> Backend {
-        Backend::at(&dev.router, &dev.auth, token)
+        Backend::dial(&dev.router, &dev.auth, &dev.gateway, token)
+    }
+
+    /// With the operator's token of dev.json.
+    pub fn operator(dev: &DevFile) -> Backend {
+        Backend::with_token(dev, &dev.operator_token)
     }
 
     /// At the addresses of a router and an auth.
     pub fn at(router: &str, auth: &str, token: &str) -> Backend {
+        Backend::dial(router, auth, router, token)
+    }
+
+    fn dial(router: &str, auth: &str, gateway: &str, token: &str) -> Backend {
         let token = Token(format!("Bearer {token}").parse().unwrap());
         let to = |address: &str| InterceptedService::new(waystation_rpc::channel(address).unwrap(), token.clone());
         Backend {
             router: RouterServiceClient::new(to(router)),
             auth: AuthServiceClient::new(to(auth)),
             credentials: CredentialServiceClient::new(to(auth)),
+            gateway: GatewayServiceClient::new(to(gateway)),
         }
     }
 
@@ -77,6 +90,17 @@ impl Backend {
 
     pub async fn route(&self, orchestrator: &str, number: u64) -> RouteMessageResponse {
         self.try_route(Backend::message(orchestrator, number)).await.unwrap()
+    }
+
+    /// Routes so many messages at once.
+    pub async fn fill(&self, orchestrator: &str, count: u64) {
+        let messages: Vec<_> = (0..count).map(|number| Backend::message(orchestrator, number)).collect();
+        let request = RouteMessagesRequest { messages };
+        let answers = self.router.clone().route_messages(tokio_stream::iter([request])).await.unwrap();
+        let answer = answers.into_inner().message().await.unwrap().unwrap();
+        let is_routed =
+            |result: &RouteMessageResult| matches!(result.outcome, Some(route_message_result::Outcome::Routed(_)));
+        assert!(answer.results.iter().all(is_routed), "{answer:?}");
     }
 
     pub async fn mailbox(&self, orchestrator: &str) -> GetMailboxResponse {

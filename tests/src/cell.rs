@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use waystation_standalone::{DevFile, Options, Standalone, StoreOptions};
 use waystation_store::RedisConfig;
 use waystation_test_redis::RedisServer;
 
-use crate::{Backend, Daemon, log_in};
+use crate::{Backend, Daemon, http, log_in, post};
 
 /// Standalone on any free ports, with a state directory of its own.
 pub struct Cell {
@@ -52,6 +53,39 @@ impl Cell {
 
     pub fn backend(&self) -> Backend {
         Backend::new(&self.dev)
+    }
+
+    /// The answer to a login.
+    pub async fn log_in(&self, orchestrator: &str) -> Value {
+        log_in(&self.dev, orchestrator).await
+    }
+
+    /// The answer to a login that is refused.
+    pub async fn log_in_refused(&self, orchestrator: &str) -> Value {
+        let login =
+            json!({"apiKey": self.dev.api_key, "apiSecret": self.dev.api_secret, "orchestratorId": orchestrator});
+        let answer = http(&self.dev.http_url, post("/api/daemon/auth", &login)).await;
+        assert!(!answer.status().is_success());
+        serde_json::from_slice(answer.body()).unwrap()
+    }
+
+    /// The answer to a refresh.
+    pub async fn refresh(&self, refresh_token: &str) -> Value {
+        let request = post("/api/daemon/auth/refresh", &json!({"refreshToken": refresh_token}));
+        serde_json::from_slice(http(&self.dev.http_url, request).await.body()).unwrap()
+    }
+
+    /// An access token with only these scopes.
+    pub async fn token_with(&self, orchestrator: &str, scopes: &[&str]) -> String {
+        let login = json!({
+            "apiKey": self.dev.api_key,
+            "apiSecret": self.dev.api_secret,
+            "orchestratorId": orchestrator,
+            "scopes": scopes,
+        });
+        let answer = http(&self.dev.http_url, post("/api/daemon/auth", &login)).await;
+        let answer: Value = serde_json::from_slice(answer.body()).unwrap();
+        answer["accessToken"].as_str().unwrap().to_owned()
     }
 
     /// An access token for an orchestrator.

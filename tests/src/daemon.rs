@@ -29,6 +29,7 @@ const TRY: Duration = Duration::from_secs(3);
 
 pub struct Daemon {
     socket: WebSocketStream<TcpStream>,
+    asked: u64,
     /// The answer to the login.
     pub welcome: Value,
 }
@@ -40,7 +41,7 @@ impl Daemon {
         let stream = TcpStream::connect(host).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (socket, _) = client_async(url, stream).await.unwrap();
-        Daemon { socket, welcome: Value::Null }
+        Daemon { socket, asked: 0, welcome: Value::Null }
     }
 
     pub async fn connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Daemon {
@@ -56,7 +57,7 @@ impl Daemon {
             Some(client_async(url, stream).await.ok()?.0)
         };
         let socket = timeout(TRY, open).await.ok()??;
-        let mut client = Daemon { socket, welcome: Value::Null };
+        let mut client = Daemon { socket, asked: 0, welcome: Value::Null };
         let payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
         if !client.try_send(frame("auth", payload)).await {
             return None;
@@ -145,6 +146,19 @@ impl Daemon {
             events.push(self.next_of("event").await["payload"].take());
         }
         events
+    }
+
+    /// Sends a frame and answers what comes back for it.
+    pub async fn ask(&mut self, kind: &str, payload: Value) -> Value {
+        self.asked += 1;
+        let id = format!("asked-{}", self.asked);
+        self.send(json!({"type": kind, "id": id, "payload": payload})).await;
+        loop {
+            let answer = self.next().await;
+            if answer["replyTo"] == id.as_str() {
+                return answer;
+            }
+        }
     }
 
     pub async fn ack(&mut self, events: &[Value]) {
