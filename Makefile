@@ -27,10 +27,18 @@ kill-tests: ## processes killed under load, RUNS=20 times
 	WAYSTATION_RUNS=$(RUNS) $(CARGO) test --locked -p waystation-tests --test e2e killed_processes -- --nocapture
 
 .PHONY: check
-check: ## format, lints, documentation, dependencies
+check: ## format, lints, documentation, contract, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	@if command -v npm >/dev/null; then \
+		mkdir -p target/lint && cp tests/lint/* target/lint/ && \
+		npm ci --prefix target/lint --no-audit --no-fund --ignore-scripts --silent && \
+		node target/lint/asyncapi.mjs docs/asyncapi.yaml && \
+		(cd proto && ../target/lint/node_modules/.bin/buf lint); \
+	else \
+		echo "npm is not installed: docs/asyncapi.yaml and the .proto files were not linted"; \
+	fi
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny --config .deny.toml check bans licenses sources; \
 	else \

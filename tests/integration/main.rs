@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod architecture;
+mod asyncapi;
 mod auth;
 mod bad_input;
 mod binary;

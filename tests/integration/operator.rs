@@ -268,7 +268,7 @@ async fn statistics_tell_what_became_of_messages() {
     let time = stats.delivery_time.unwrap();
     assert_eq!(time.count, 3);
     assert!(time.p50_ms <= time.p99_ms && time.p99_ms <= time.max_ms && time.mean_ms > 0.0, "{time:?}");
-    assert!(stats.mailboxes >= 1 && stats.since_time.is_some());
+    assert!(stats.since_time.is_some());
 
     let mut operator = Backend::operator(&cell.dev);
     let all = operator.router.get_stats(GetStatsRequest::default()).await.unwrap().into_inner();

@@ -2,15 +2,20 @@
 //!
 //! The page tells one conversation. A fenced block begins with `> ` for a frame of the client, with `< ` for
 //! one of the server, and with `! ` for what a backend does meanwhile. In frames of the server `"…"` stands for any
-//! value; members that the page does not show must not be there.
+//! value; members that the page does not show must not be there. In frames of the client `<event>` stands for the id of
+//! the event before.
 
 use std::path::Path;
 
 use serde_json::Value;
+use waystation_proto::gateway::v1::DrainRequest;
 use waystation_tests::{Cell, Daemon, http, post};
+
+use crate::asyncapi::Frames;
 
 const PAGE: &str = "../docs/protocol.md";
 const ANY: &str = "…";
+const NEXT_TOKEN: &str = "<nextAccessToken>";
 
 /// Blocks of a language, in their order.
 fn blocks(page: &str, language: &str) -> Vec<String> {
@@ -64,6 +69,11 @@ async fn backend_does(cell: &Cell, what: &str) {
             })
             .await;
         }
+        (Some("drain"), None, None) => {
+            let spread = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+            let mut operator = waystation_tests::Backend::operator(&cell.dev);
+            operator.gateway.drain(DrainRequest { spread }).await.unwrap();
+        }
         other => panic!("the page does not say what this is: {other:?}"),
     }
 }
@@ -73,9 +83,17 @@ async fn every_conversation_of_the_page_takes_place() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
     let conversations = blocks(&page, "conversation");
     assert!(conversations.len() >= 5);
+    let mut frames = Frames::read();
     for conversation in conversations {
         let cell = Cell::start().await;
-        let token = cell.token("orla").await;
+        let login = cell.log_in("orla").await;
+        let token = login["accessToken"].as_str().unwrap();
+        let mut next_token = String::new();
+        if conversation.contains(NEXT_TOKEN) {
+            let next = cell.refresh(login["refreshToken"].as_str().unwrap()).await;
+            next["accessToken"].as_str().unwrap().clone_into(&mut next_token);
+        }
+        let (mut event, mut sent) = (String::new(), None);
         let mut socket: Option<Daemon> = None;
         for line in conversation.lines().filter(|line| !line.trim().is_empty()) {
             // Shown if the test fails.
@@ -86,20 +104,41 @@ async fn every_conversation_of_the_page_takes_place() {
                     if socket.is_none() {
                         socket = Some(Daemon::open(&cell.dev.gateway_url).await);
                     }
-                    socket.as_mut().unwrap().send(filled(text, &cell, &token)).await;
+                    let text = text.replace("<event>", &event).replace(NEXT_TOKEN, &next_token);
+                    let frame = filled(&text, &cell, token);
+                    if let Some(before) = sent.replace(frame.clone()) {
+                        assert_eq!(frames.problems(&before), Vec::<String>::new(), "{before}");
+                    }
+                    socket.as_mut().unwrap().send(frame).await;
                 }
                 "< " => match text.strip_prefix("close ") {
                     Some(code) => {
                         let code: u16 = code.split(' ').next().unwrap().parse().unwrap();
                         assert_eq!(socket.as_mut().unwrap().close_code().await, code);
                     }
-                    None => agrees(&filled(text, &cell, &token), &socket.as_mut().unwrap().next().await, text),
+                    None => {
+                        let found = socket.as_mut().unwrap().next().await;
+                        agrees(&filled(text, &cell, token), &found, text);
+                        assert_eq!(frames.problems(&found), Vec::<String>::new(), "{found}");
+                        // What the server takes is as described; what it refuses need not be.
+                        let is_refused = found["payload"]["code"] == "INVALID_MESSAGE";
+                        if let Some(sent) = sent.take().filter(|_| !is_refused) {
+                            assert_eq!(frames.problems(&sent), Vec::<String>::new(), "{sent}");
+                        }
+                        if let Some(id) = found["payload"]["eventId"].as_str() {
+                            id.clone_into(&mut event);
+                        }
+                    }
                 },
                 "! " => backend_does(&cell, text).await,
                 other => panic!("{other:?} in {line:?}"),
             }
         }
+        if let Some(sent) = sent {
+            assert_eq!(frames.problems(&sent), Vec::<String>::new(), "{sent}");
+        }
     }
+    assert_eq!(frames.unseen(), Vec::<&String>::new(), "the page has no example of these frames");
 }
 
 #[tokio::test]
