@@ -214,7 +214,7 @@ async fn requests_of_backends_are_refused_by_the_name_of_the_field() {
 #[tokio::test]
 async fn bearers_that_are_none_are_refused() {
     let cell = Cell::start().await;
-    let channel = waystation_rpc::channel(&cell.dev.router).unwrap();
+    let channel = waystation_rpc::channel(&cell.dev.router, &Default::default()).unwrap();
     let mut router = router_service_client::RouterServiceClient::new(channel);
     let token = &cell.dev.service_token;
     for bearer in [

@@ -35,7 +35,7 @@ async fn health_and_reflection_need_no_bearer() {
         (&cell.dev.auth, "waystation.auth.v1.AuthService"),
         (&cell.dev.gateway, "waystation.gateway.v1.GatewayService"),
     ] {
-        let channel = waystation_rpc::channel(address).unwrap();
+        let channel = waystation_rpc::channel(address, &Default::default()).unwrap();
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
         let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
         assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);

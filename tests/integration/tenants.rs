@@ -104,7 +104,7 @@ async fn only_operators_make_organizations_and_only_gateways_speak_for_sessions(
     for bearer in [&cell.dev.service_token, &cell.dev.operator_token, &cell.token("orla").await] {
         let mut request = Request::new(RenewGatewayRequest { incarnation_id: "g".into(), ..Default::default() });
         request.metadata_mut().insert("authorization", format!("Bearer {bearer}").parse().unwrap());
-        let channel = waystation_rpc::channel(&cell.dev.router).unwrap();
+        let channel = waystation_rpc::channel(&cell.dev.router, &Default::default()).unwrap();
         let mut sessions = session_service_client::SessionServiceClient::new(channel);
         assert_eq!(sessions.renew_gateway(request).await.unwrap_err().code(), Code::PermissionDenied);
     }

@@ -64,7 +64,9 @@ impl Backend {
 
     fn dial(router: &str, auth: &str, gateway: &str, token: &str) -> Backend {
         let token = Token(format!("Bearer {token}").parse().unwrap());
-        let to = |address: &str| InterceptedService::new(waystation_rpc::channel(address).unwrap(), token.clone());
+        let to = |address: &str| {
+            InterceptedService::new(waystation_rpc::channel(address, &Default::default()).unwrap(), token.clone())
+        };
         Backend {
             router: RouterServiceClient::new(to(router)),
             auth: AuthServiceClient::new(to(auth)),

@@ -247,7 +247,7 @@ impl Fleet {
 
 /// What an operator does first: an organization, a key for its daemons; and the backend's token.
 async fn bootstrap(auth: &str) -> Result<((String, String), String), Status> {
-    let mut client = AuthServiceClient::new(waystation_rpc::channel(auth).unwrap());
+    let mut client = AuthServiceClient::new(waystation_rpc::channel(auth, &Default::default()).unwrap());
     let mut log_in = async |service: &str| {
         let request = IssueServiceTokenRequest { service: service.into(), secret: SECRET.into(), ..Default::default() };
         Ok::<_, Status>(client.issue_service_token(request).await?.into_inner().access_token)

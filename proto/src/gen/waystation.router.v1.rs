@@ -2943,12 +2943,15 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Acks, nacks, rejects and charges of many sessions.
+        /// Acks, nacks, rejects and charges of many sessions, over a standing stream: one response for each request, in their
+        /// order. A stream that breaks leaves the outcome of what was not answered unknown; it may be repeated on another.
         pub async fn acknowledge(
             &mut self,
-            request: impl tonic::IntoRequest<super::AcknowledgeRequest>,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::AcknowledgeRequest,
+            >,
         ) -> std::result::Result<
-            tonic::Response<super::AcknowledgeResponse>,
+            tonic::Response<tonic::codec::Streaming<super::AcknowledgeResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -2963,12 +2966,12 @@ pub mod session_service_client {
             let path = http::uri::PathAndQuery::from_static(
                 "/waystation.router.v1.SessionService/Acknowledge",
             );
-            let mut req = request.into_request();
+            let mut req = request.into_streaming_request();
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("waystation.router.v1.SessionService", "Acknowledge"),
                 );
-            self.inner.unary(req, path, codec).await
+            self.inner.streaming(req, path, codec).await
         }
         /// Ends a session.
         pub async fn close_session(
@@ -3107,12 +3110,19 @@ pub mod session_service_server {
             tonic::Response<super::ReadMailboxResponse>,
             tonic::Status,
         >;
-        /// Acks, nacks, rejects and charges of many sessions.
+        /// Server streaming response type for the Acknowledge method.
+        type AcknowledgeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AcknowledgeResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Acks, nacks, rejects and charges of many sessions, over a standing stream: one response for each request, in their
+        /// order. A stream that breaks leaves the outcome of what was not answered unknown; it may be repeated on another.
         async fn acknowledge(
             &self,
-            request: tonic::Request<super::AcknowledgeRequest>,
+            request: tonic::Request<tonic::Streaming<super::AcknowledgeRequest>>,
         ) -> std::result::Result<
-            tonic::Response<super::AcknowledgeResponse>,
+            tonic::Response<Self::AcknowledgeStream>,
             tonic::Status,
         >;
         /// Ends a session.
@@ -3402,16 +3412,19 @@ pub mod session_service_server {
                     struct AcknowledgeSvc<T: SessionService>(pub Arc<T>);
                     impl<
                         T: SessionService,
-                    > tonic::server::UnaryService<super::AcknowledgeRequest>
+                    > tonic::server::StreamingService<super::AcknowledgeRequest>
                     for AcknowledgeSvc<T> {
                         type Response = super::AcknowledgeResponse;
+                        type ResponseStream = T::AcknowledgeStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::AcknowledgeRequest>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AcknowledgeRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -3437,7 +3450,7 @@ pub mod session_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -60,6 +60,6 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let services = Services::default()
         .with(AuthServiceServer::new(service::AuthApi(authority.clone())))
         .with(CredentialServiceServer::new(credentials::CredentialApi(authority.clone())));
-    GrpcServer { gate, reflection }.serve("auth-grpc", listeners.grpc, services, &context.lifecycle).await;
+    GrpcServer { gate, reflection }.serve("auth-grpc", listeners.grpc, services, context).await;
     Ok(authority)
 }

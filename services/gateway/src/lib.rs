@@ -187,7 +187,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
     }));
     let services = Services::default().with(GatewayServiceServer::new(api::GatewayApi(parts.clone())));
     let server = GrpcServer { gate, reflection: parts.config.reflection };
-    server.serve("gateway-grpc", listeners.grpc, services, &context.lifecycle).await;
+    server.serve("gateway-grpc", listeners.grpc, services, context).await;
     lease::keep(&parts).await;
     http::serve(listeners.public, parts.clone());
     Ok(Gateway { parts })

@@ -2,6 +2,7 @@
 
 mod combiner;
 mod outgoing;
+mod settle_line;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use waystation_wire::{
 };
 
 use combiner::Combiner;
+use settle_line::SettleLine;
 
 /// Longest wait for an answer; after it the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -157,15 +159,10 @@ impl Upstream {
     pub(crate) fn new(routers: Balanced, auth: Balanced, bearer: Bearer, context: &Context) -> Upstream {
         // A read may bring a whole window.
         let sessions = SessionServiceClient::with_interceptor(routers, bearer).max_decoding_message_size(64 << 20);
-        let of_settle = sessions.clone();
+        let line = SettleLine::new(sessions.clone());
         let settle = Combiner::start(context, move |settlements| {
-            let client = of_settle.clone();
-            async move {
-                let request = wire::AcknowledgeRequest { settlements };
-                let answer =
-                    answered(&client, request, |mut client, q| async move { client.acknowledge(q).await }).await;
-                answer.map(|answer| answer.results)
-            }
+            let line = line.clone();
+            async move { line.settle(settlements).await }
         });
         let of_compare = sessions.clone();
         let compare = Combiner::start(context, move |reports| {

@@ -120,6 +120,6 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         .with(SessionServiceServer::new(sessions::SessionApi(parts)));
     let gate = Gate::new(verifier, context.clock);
     let server = GrpcServer { gate, reflection: config.reflection };
-    server.serve("router-grpc", listeners.grpc, services, &context.lifecycle).await;
+    server.serve("router-grpc", listeners.grpc, services, context).await;
     Ok(())
 }

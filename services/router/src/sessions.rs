@@ -4,7 +4,9 @@ mod convert;
 mod outgoing;
 
 use async_trait::async_trait;
-use tonic::{Request, Response, Status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 use waystation_domain::{IncarnationId, Scope, Window};
 use waystation_proto::common::v1::{ActivityKind, ErrorReason};
 use waystation_proto::router::v1::session_service_server::SessionService;
@@ -120,28 +122,31 @@ impl SessionService for SessionApi {
         }))
     }
 
-    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeResponse>, Status> {
-        let settlements = request.into_inner().settlements;
-        if settlements.len() > MOST {
-            return Err(Fault::field("settlements", format!("must have at most {MOST} elements")).into());
-        }
-        let settlements: Vec<_> = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
-        let mailboxes: Vec<_> = settlements.iter().map(|settlement| settlement.mailbox.clone()).collect();
-        let settled = self.0.store.mailboxes.settle(Settle { settlements }, None).await.map_err(Fault::unavailable)?;
-        let acknowledged: u64 = settled.iter().map(|one| one.acknowledged).sum();
-        if acknowledged > 0 {
-            self.0.metrics.acknowledged.inc_by(acknowledged);
-        }
-        for (mailbox, settled) in mailboxes.iter().zip(&settled) {
-            self.note_settled(mailbox, settled);
-        }
-        let results = settled.into_iter().map(|one| Settled {
-            acknowledged: one.acknowledged,
-            fenced: one.fenced,
-            heads: Some(heads_to(&one.heads)),
-            confirmed: one.confirmed,
+    type AcknowledgeStream = ReceiverStream<Result<AcknowledgeResponse, Status>>;
+
+    async fn acknowledge(
+        &self,
+        request: Request<Streaming<AcknowledgeRequest>>,
+    ) -> Result<Response<Self::AcknowledgeStream>, Status> {
+        let (answers, receiver) = mpsc::channel(1);
+        let (api, mut requests) = (SessionApi(self.0.clone()), request.into_inner());
+        let lifecycle = self.0.context.lifecycle.clone();
+        self.0.context.lifecycle.spawn(async move {
+            let settling = async {
+                while let Ok(Some(request)) = requests.message().await {
+                    let settled = api.settle(request.settlements).await.map_err(Status::from);
+                    let is_over = settled.is_err();
+                    if answers.send(settled).await.is_err() || is_over {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = settling => {}
+                () = lifecycle.stopping() => {}
+            }
         });
-        Ok(Response::new(AcknowledgeResponse { results: results.collect() }))
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn close_session(
@@ -223,6 +228,29 @@ impl SessionApi {
             liveness: self.0.gateways.liveness(),
         };
         Ok((open, rules))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<AcknowledgeResponse, Fault> {
+        if settlements.len() > MOST {
+            return Err(Fault::field("settlements", format!("must have at most {MOST} elements")));
+        }
+        let settlements: Vec<_> = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
+        let mailboxes: Vec<_> = settlements.iter().map(|settlement| settlement.mailbox.clone()).collect();
+        let settled = self.0.store.mailboxes.settle(Settle { settlements }, None).await.map_err(Fault::unavailable)?;
+        let acknowledged: u64 = settled.iter().map(|one| one.acknowledged).sum();
+        if acknowledged > 0 {
+            self.0.metrics.acknowledged.inc_by(acknowledged);
+        }
+        for (mailbox, settled) in mailboxes.iter().zip(&settled) {
+            self.note_settled(mailbox, settled);
+        }
+        let results = settled.into_iter().map(|one| Settled {
+            acknowledged: one.acknowledged,
+            fenced: one.fenced,
+            heads: Some(heads_to(&one.heads)),
+            confirmed: one.confirmed,
+        });
+        Ok(AcknowledgeResponse { results: results.collect() })
     }
 
     /// Counts a settlement, and tells those who wait for it or watch.

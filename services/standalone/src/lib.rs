@@ -135,7 +135,8 @@ impl Standalone {
             let judged = KeySet::default().with_hs256(secret.expose_secret().as_bytes());
             judged.map_err(|error| StartError::Options(format!("DAEMON_JWT_SECRET: {error}")))?;
         }
-        let contexts = [Context::of_host(), Context::of_host(), Context::of_host()];
+        let first = Context::of_host();
+        let contexts = [first.neighbour(), first.neighbour(), first];
         let [for_gateway, for_router, for_auth] = &contexts;
         let entropy = for_auth.entropy;
         let store = open_store(&options, entropy.number()).await?;

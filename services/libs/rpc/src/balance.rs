@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::Service;
 use waystation_runtime::Context;
 
-use crate::client::{endpoint, run_until_stop};
+use crate::client::{connect, endpoint, run_until_stop};
 use crate::fault::Fault;
 
 /// How often names are resolved: a new replica gets calls after this time at the latest.
@@ -103,7 +103,7 @@ impl Balanced {
             };
             for address in found {
                 let known = known.get(&address).cloned();
-                replicas.insert(address, known.unwrap_or_else(|| Replica::new(endpoint, address)));
+                replicas.insert(address, known.unwrap_or_else(|| self.replica(endpoint, address)));
             }
         }
         self.0.replicas.store(Arc::new(replicas));
@@ -138,14 +138,14 @@ impl Balanced {
     }
 }
 
-impl Replica {
-    fn new(endpoint: &Endpoint, address: SocketAddr) -> Replica {
+impl Balanced {
+    fn replica(&self, endpoint: &Endpoint, address: SocketAddr) -> Replica {
         let uri = format!("{}://{address}", endpoint.uri().scheme_str().unwrap_or("http"));
         // The endpoint keeps the name as its origin, so that the replica sees whom the caller meant.
         let origin = endpoint.uri().clone();
         let at = Endpoint::from_shared(uri)
             .map_or_else(|_| endpoint.clone(), |at| crate::client::settings(at).origin(origin));
-        Replica { channel: at.connect_lazy(), failing: Arc::default() }
+        Replica { channel: connect(&at, address, &self.0.context.neighbours), failing: Arc::default() }
     }
 }
 

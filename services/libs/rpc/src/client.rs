@@ -1,20 +1,26 @@
 //! Calling other services.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use tower::service_fn;
 use waystation_proto::auth::v1::IssueServiceTokenRequest;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::common::v1::ErrorReason;
-use waystation_runtime::Context;
+use waystation_runtime::{Context, Neighbours};
 
 use crate::balance::Balanced;
 use crate::fault::Fault;
@@ -35,8 +41,29 @@ const PING_ANSWER: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If the address is no URI.
-pub fn channel(address: &str) -> Result<Channel, Fault> {
-    Ok(endpoint(address)?.connect_lazy())
+pub fn channel(address: &str, neighbours: &Neighbours) -> Result<Channel, Fault> {
+    let endpoint = endpoint(address)?;
+    let at = endpoint.uri().authority().and_then(|authority| authority.as_str().parse().ok());
+    Ok(match at {
+        Some(at) => connect(&endpoint, at, neighbours),
+        None => endpoint.connect_lazy(),
+    })
+}
+
+/// A channel to an address; to a service of this process through memory.
+pub(crate) fn connect(endpoint: &Endpoint, address: SocketAddr, neighbours: &Neighbours) -> Channel {
+    let neighbours = neighbours.clone();
+    endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let neighbours = neighbours.clone();
+        async move {
+            if let Some(pipe) = neighbours.dial(address).await {
+                return Ok(TokioIo::new(Either::Right(pipe)));
+            }
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(TokioIo::new(Either::Left(stream)))
+        }
+    }))
 }
 
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Fault> {

@@ -3,16 +3,19 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use http::{Request, Response};
 use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::Service;
+use tower::layer::util::{Identity, Stack};
 use waystation_proto::FILE_DESCRIPTOR_SET;
-use waystation_runtime::Lifecycle;
+use waystation_runtime::Context;
 
 use crate::identity::Gate;
 
@@ -67,7 +70,7 @@ pub struct GrpcServer {
 
 impl GrpcServer {
     /// Serves until the process stops; calls that have begun are finished.
-    pub async fn serve(self, name: &'static str, listener: TcpListener, services: Services, lifecycle: &Lifecycle) {
+    pub async fn serve(self, name: &'static str, listener: TcpListener, services: Services, context: &Context) {
         let Services { mut routes, names } = services;
         let (health, health_service) = tonic_health::server::health_reporter();
         for service in ["", "grpc.health.v1.Health"].into_iter().chain(names) {
@@ -77,19 +80,30 @@ impl GrpcServer {
         if self.reflection {
             add_reflection(&mut routes);
         }
+        let routes = routes.routes();
+        let stopping = || {
+            let lifecycle = context.lifecycle.clone();
+            async move { lifecycle.stopping().await }
+        };
+        if let Ok(address) = listener.local_addr() {
+            let pipes = ReceiverStream::new(context.neighbours.listen(address)).map(Ok::<_, std::io::Error>);
+            let server = self.server().add_routes(routes.clone()).serve_with_incoming_shutdown(pipes, stopping());
+            context.lifecycle.spawn_vital(name, server);
+        }
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let stop = lifecycle.clone();
-        let server = Server::builder()
+        let server = self.server().add_routes(routes).serve_with_incoming_shutdown(incoming, stopping());
+        context.lifecycle.spawn_vital(name, server);
+    }
+
+    fn server(&self) -> Server<Stack<Gate, Identity>> {
+        Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .http2_max_header_list_size(MAX_HEADERS)
             .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
-            .layer(self.gate)
-            .add_routes(routes.routes())
-            .serve_with_incoming_shutdown(incoming, async move { stop.stopping().await });
-        lifecycle.spawn_vital(name, server);
+            .layer(self.gate.clone())
     }
 }
 
