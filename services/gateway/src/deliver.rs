@@ -2,12 +2,11 @@
 
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
-use waystation_domain::SessionId;
 use waystation_proto::common::v1::{Activity, ErrorReason};
 use waystation_proto::gateway::v1::push::Hint as WireHint;
 use waystation_proto::gateway::v1::termination::Reason;
 use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push as WirePush};
-use waystation_rpc::convert::{activation_from, entry_from, heads_from, parse, required};
+use waystation_rpc::convert::{activation_from, entry_from, heads_from, required};
 use waystation_rpc::{Fault, Watch};
 use waystation_wire::{Ending, Hint, Push};
 
@@ -88,7 +87,8 @@ fn report(answers: &Answers, received: u64, activities: Vec<Activity>, watch: &m
     }
 }
 
-fn read(push: WirePush) -> Result<(SessionId, Push), Fault> {
+/// The session that a hint is for, and what it says.
+fn read(push: WirePush) -> Result<(String, Push), Fault> {
     let fence = push.fence;
     let hint = match required("hint", push.hint)? {
         WireHint::Entry(entry) => Hint::Entry(entry_from(entry)?),
@@ -99,5 +99,94 @@ fn read(push: WirePush) -> Result<(SessionId, Push), Fault> {
             Reason::DuplicateIdentity => Ending::DuplicateIdentity,
         }),
     };
-    Ok((parse("session_id", &push.session_id)?, Push { fence, hint }))
+    Ok((push.session_id, Push { fence, hint }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+    use waystation_domain::{Activation, Epoch, Heads, Lane, PerLane, Position, ResumeVerdict, Subscriptions, Window};
+    use waystation_proto::gateway::v1::Entry;
+    use waystation_rpc::convert::position_to;
+    use waystation_wire::{
+        Allowance, ClientProfile, Command, FrameStamp, Opening, ServerFrame, Session, SessionConfig, json,
+    };
+
+    use super::*;
+
+    const MESSAGES: u64 = 100;
+
+    fn activation() -> Activation {
+        let heads = Heads::default();
+        Activation { fence: 1, epoch: Epoch::from_raw(7), marks: PerLane::default(), heads, gap_mark: 0 }
+    }
+
+    fn session() -> Session {
+        let window = Window::LARGEST;
+        let opening = Opening {
+            activation: Some(activation()),
+            verdict: ResumeVerdict::Fresh,
+            subscriptions: Subscriptions::default(),
+            allowance: Allowance { window, messages: None, messages_announced: None },
+        };
+        let profile = ClientProfile {
+            session: "s1".parse().unwrap(),
+            auth_frame: None,
+            resume: None,
+            announces_client: false,
+            knows_gaps: false,
+        };
+        Session::new(SessionConfig::default(), profile, opening, Default::default(), now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
+    fn push(sequence: u64) -> WirePush {
+        let position = Position { epoch: Epoch::from_raw(7), lane: Lane::Normal, sequence };
+        let entry = Entry {
+            position: Some(position_to(position)),
+            message_id: waystation_domain::MessageId::composed(position).as_str().to_owned(),
+            event_type: "message.received".into(),
+            data: Bytes::from_static(br#"{"n":1}"#),
+            attempt: 1,
+            ..Entry::default()
+        };
+        WirePush { session_id: "s1".into(), fence: 1, hint: Some(WireHint::Entry(entry)) }
+    }
+
+    /// What comes from a router as bytes and leaves for the socket as text.
+    fn carry(frame: Bytes, session: &mut Session) -> u64 {
+        let (now, mut sent) = (now(), 0);
+        for push in DeliverRequest::decode(frame).unwrap().pushes {
+            session.handle_push(read(push).unwrap().1, now);
+            while let Some(command) = session.next_command() {
+                if let Command::Send(frame @ ServerFrame::Event(_)) = command {
+                    let stamp = FrameStamp { connection: 1, number: sent, now: Default::default() };
+                    sent += u64::from(!json::encode(&frame, stamp).is_empty());
+                }
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_pushed_message_costs_few_allocations() {
+        let pushes = |range: std::ops::RangeInclusive<u64>| {
+            let request = DeliverRequest { pushes: range.map(push).collect(), ..DeliverRequest::default() };
+            Bytes::from(request.encode_to_vec())
+        };
+        let mut session = session();
+        // The first ones make what all others use.
+        carry(pushes(1..=MESSAGES), &mut session);
+        let frame = pushes(MESSAGES + 1..=2 * MESSAGES);
+        let mut sent = 0;
+        let counted = allocation_counter::measure(|| sent = carry(frame, &mut session));
+        assert_eq!(sent, MESSAGES);
+        let each = counted.count_total as f64 / MESSAGES as f64;
+        assert!(each <= 9.5, "{each} allocations a message");
+    }
 }

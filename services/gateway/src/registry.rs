@@ -108,7 +108,7 @@ impl Registry {
         Registration { registry: self.clone(), session, handle }
     }
 
-    pub(crate) fn push(&self, session: &SessionId, push: Push) {
+    pub(crate) fn push(&self, session: &str, push: Push) {
         let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
         if let Some(handle) = handle {
             handle.events.push(Event::Push(push));

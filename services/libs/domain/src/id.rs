@@ -66,6 +66,13 @@ macro_rules! id {
             }
         }
 
+        /// Maps can be asked by the text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl From<$name> for Arc<str> {
             fn from(id: $name) -> Arc<str> {
                 id.0

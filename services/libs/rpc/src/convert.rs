@@ -115,8 +115,8 @@ pub fn lanes_to(numbers: &PerLane<u64>) -> LaneNumbers {
 pub fn position_from(field: &str, position: Option<common::Position>) -> Result<Position, Fault> {
     let position = required(field, position)?;
     Ok(Position {
-        epoch: parse::<Epoch>(&format!("{field}.epoch"), &position.epoch)?,
-        lane: lane_from(&format!("{field}.lane"), position.lane)?,
+        epoch: parse::<Epoch>("epoch", &position.epoch).map_err(|fault| fault.within(field))?,
+        lane: lane_from("lane", position.lane).map_err(|fault| fault.within(field))?,
         sequence: position.sequence,
     })
 }
