@@ -49,7 +49,9 @@ impl Backend {
     }
 
     pub fn with_token(dev: &DevFile, token: &str) -> Backend {
-        Backend::dial(&dev.router, &dev.auth, &dev.gateway, token)
+        // A fleet has several gateways and names none.
+        let gateway = if dev.gateway.is_empty() { &dev.router } else { &dev.gateway };
+        Backend::dial(&dev.router, &dev.auth, gateway, token)
     }
 
     /// With the operator's token of dev.json.
