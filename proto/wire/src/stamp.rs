@@ -1,7 +1,5 @@
 //! What is new in every frame of the server.
 
-use std::fmt::Write as _;
-
 use waystation_domain::Timestamp;
 
 /// What makes a frame unique.
@@ -17,7 +15,7 @@ pub struct FrameStamp {
 
 impl FrameStamp {
     /// A UUID of version 8: 60 random bits of the connection, and the number of the frame.
-    pub(crate) fn write_id(self, out: &mut String) {
+    pub(crate) fn write_id(self, out: &mut impl std::fmt::Write) {
         let FrameStamp { connection, number, .. } = self;
         let (high, low) = (connection >> 32, connection & 0xffff_ffff);
         let written = write!(
@@ -28,7 +26,7 @@ impl FrameStamp {
             number >> 48 & 0xfff,
             number & 0xffff_ffff_ffff
         );
-        debug_assert!(written.is_ok(), "strings take everything");
+        debug_assert!(written.is_ok(), "memory takes everything");
     }
 
     pub(crate) fn id(self) -> String {

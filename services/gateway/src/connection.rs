@@ -1,5 +1,6 @@
 //! One WebSocket from its upgrade to its end.
 
+mod line;
 mod live;
 mod renewal;
 mod socket;

@@ -14,10 +14,10 @@ use crate::frame::{EventFrame, ServerFrame};
 use crate::stamp::FrameStamp;
 use crate::words;
 
-/// Writes a frame as a protobuf message.
-pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> Vec<u8> {
+/// Writes a frame as a protobuf message behind what `out` holds.
+pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     if let ServerFrame::Event(event) = frame {
-        return encode_event(event, stamp);
+        return encode_event(event, stamp, out);
     }
     let message = proto::ServerFrame {
         id: stamp.id(),
@@ -25,7 +25,8 @@ pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> Vec<u8> {
         reply_to: frame.reply_to().map(str::to_owned),
         frame: content(frame, stamp.now),
     };
-    message.encode_to_vec()
+    let written = message.encode(out);
+    debug_assert!(written.is_ok(), "vectors take everything");
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -180,7 +181,7 @@ fn length_of_number(number: u64) -> usize {
 }
 
 /// The one frame that is sent by the million: written straight into its buffer, its data as the sender sent it.
-fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp) -> Vec<u8> {
+fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     let (id, epoch) = (stamp.id(), entry.position.epoch.to_string());
     let lane = priority(entry.position.lane) as u64;
     let position = length_of(epoch.as_bytes()) + length_of_number(lane) + length_of_number(entry.position.sequence);
@@ -198,25 +199,24 @@ fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStam
         + position
         + length_of_number(entry.attempt.into())
         + length_of_number((*redelivered).into());
-    let mut out = Vec::with_capacity(length + id.len() + 24);
-    put_bytes(&mut out, tag::FRAME_ID, id.as_bytes());
-    put_number(&mut out, tag::FRAME_TIME, stamp.now.as_millis());
-    encode_key(tag::FRAME_EVENT, WireType::LengthDelimited, &mut out);
-    encode_varint(length as u64, &mut out);
-    put_bytes(&mut out, tag::EVENT_ID, entry.id.as_str().as_bytes());
-    put_bytes(&mut out, tag::EVENT_TYPE, entry.event_type.as_str().as_bytes());
-    put_bytes(&mut out, tag::DATA, &entry.data);
+    out.reserve(length + id.len() + 24);
+    put_bytes(out, tag::FRAME_ID, id.as_bytes());
+    put_number(out, tag::FRAME_TIME, stamp.now.as_millis());
+    encode_key(tag::FRAME_EVENT, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+    put_bytes(out, tag::EVENT_ID, entry.id.as_str().as_bytes());
+    put_bytes(out, tag::EVENT_TYPE, entry.event_type.as_str().as_bytes());
+    put_bytes(out, tag::DATA, &entry.data);
     for (tag, text) in optional {
         if let Some(text) = text {
-            put_bytes(&mut out, tag, text.as_bytes());
+            put_bytes(out, tag, text.as_bytes());
         }
     }
-    encode_key(tag::POSITION, WireType::LengthDelimited, &mut out);
-    encode_varint(position as u64, &mut out);
-    put_bytes(&mut out, tag::EPOCH, epoch.as_bytes());
-    put_number(&mut out, tag::LANE, lane);
-    put_number(&mut out, tag::SEQUENCE, entry.position.sequence);
-    put_number(&mut out, tag::ATTEMPT, entry.attempt.into());
-    put_number(&mut out, tag::REDELIVERED, (*redelivered).into());
-    out
+    encode_key(tag::POSITION, WireType::LengthDelimited, out);
+    encode_varint(position as u64, out);
+    put_bytes(out, tag::EPOCH, epoch.as_bytes());
+    put_number(out, tag::LANE, lane);
+    put_number(out, tag::SEQUENCE, entry.position.sequence);
+    put_number(out, tag::ATTEMPT, entry.attempt.into());
+    put_number(out, tag::REDELIVERED, (*redelivered).into());
 }

@@ -10,79 +10,90 @@ use crate::frame::{AckStatus, EventFrame, ServerFrame};
 use crate::stamp::FrameStamp;
 use crate::words;
 
-/// Writes a frame as JSON text.
-pub fn encode(frame: &ServerFrame, stamp: FrameStamp) -> String {
+/// Writes a frame as JSON text behind what `out` holds.
+pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
+    let mut out = Text(out);
     if let ServerFrame::Event(event) = frame {
-        return encode_event(event, stamp);
+        return encode_event(event, stamp, &mut out);
     }
     if let ServerFrame::Gap { gap, as_event } = frame {
-        return encode_gap(gap, *as_event, stamp);
+        return encode_gap(gap, *as_event, stamp, &mut out);
     }
     let (kind, payload) = payload(frame, stamp.now);
-    enveloped(kind, frame.reply_to(), &payload, stamp)
+    enveloped(kind, frame.reply_to(), &payload, stamp, &mut out);
 }
 
-fn begin(kind: &str, capacity: usize, stamp: FrameStamp) -> String {
-    let mut out = String::with_capacity(capacity);
-    out.push_str(r#"{"type":""#);
-    out.push_str(kind);
-    out.push_str(r#"","id":""#);
-    stamp.write_id(&mut out);
-    put(&mut out, format_args!(r#"","timestamp":"{}""#, stamp.now));
-    out
-}
+/// Text on its way.
+struct Text<'a>(&'a mut Vec<u8>);
 
-fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "strings take everything");
-}
-
-fn enveloped(kind: &str, reply_to: Option<&str>, payload: &Value, stamp: FrameStamp) -> String {
-    let mut out = begin(kind, 512, stamp);
-    if let Some(id) = reply_to {
-        put(&mut out, format_args!(r#","replyTo":{}"#, Value::from(id)));
+impl std::fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
-    put(&mut out, format_args!(r#","payload":{payload}}}"#));
-    out
+}
+
+impl Text<'_> {
+    fn push(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        let written = self.write_fmt(text);
+        debug_assert!(written.is_ok(), "vectors take everything");
+    }
+
+    fn begin(&mut self, kind: &str, capacity: usize, stamp: FrameStamp) {
+        self.0.reserve(capacity);
+        self.push(r#"{"type":""#);
+        self.push(kind);
+        self.push(r#"","id":""#);
+        stamp.write_id(self);
+        self.put(format_args!(r#"","timestamp":"{}""#, stamp.now));
+    }
+}
+
+fn enveloped(kind: &str, reply_to: Option<&str>, payload: &Value, stamp: FrameStamp, out: &mut Text<'_>) {
+    out.begin(kind, 512, stamp);
+    if let Some(id) = reply_to {
+        out.put(format_args!(r#","replyTo":{}"#, Value::from(id)));
+    }
+    out.put(format_args!(r#","payload":{payload}}}"#));
 }
 
 /// The one frame that is sent by the million: written by hand, its data as the backend sent it.
 /// Ids, types and lanes hold nothing that JSON would escape.
-fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp) -> String {
-    let mut out = begin("event", 512 + entry.data.len(), stamp);
+fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStamp, out: &mut Text<'_>) {
+    out.begin("event", 512 + entry.data.len(), stamp);
     // The store took it as JSON, so it is UTF-8; what is not would be shown as such.
     let data = String::from_utf8_lossy(&entry.data);
-    put(&mut out, format_args!(r#","payload":{{"eventId":"{}","eventType":"{}","data":"#, entry.id, entry.event_type));
-    out.push_str(if data.is_empty() { "{}" } else { &data });
-    out.push_str(r#","requiresAck":true"#);
+    out.put(format_args!(r#","payload":{{"eventId":"{}","eventType":"{}","data":"#, entry.id, entry.event_type));
+    out.push(if data.is_empty() { "{}" } else { &data });
+    out.push(r#","requiresAck":true"#);
     if let Some(channel) = &entry.channel {
-        put(&mut out, format_args!(r#","channelId":"{channel}""#));
+        out.put(format_args!(r#","channelId":"{channel}""#));
     }
     if let Some(sender) = &entry.sender {
-        put(&mut out, format_args!(r#","senderOrchestratorId":"{sender}""#));
+        out.put(format_args!(r#","senderOrchestratorId":"{sender}""#));
     }
     if let Some(trace) = &entry.trace {
-        put(&mut out, format_args!(r#","traceparent":"{trace}""#));
+        out.put(format_args!(r#","traceparent":"{trace}""#));
     }
     let position = entry.position;
-    put(
-        &mut out,
-        format_args!(
-            r#","log":"mailbox","sequence":{},"epoch":"{}","lane":"{}","attempt":{},"redelivered":{redelivered},"sentAt":"{}"}}}}"#,
-            position.sequence,
-            position.epoch,
-            position.lane.name(),
-            entry.attempt,
-            stamp.now,
-        ),
-    );
-    out
+    out.put(format_args!(
+        r#","log":"mailbox","sequence":{},"epoch":"{}","lane":"{}","attempt":{},"redelivered":{redelivered},"sentAt":"{}"}}}}"#,
+        position.sequence,
+        position.epoch,
+        position.lane.name(),
+        entry.attempt,
+        stamp.now,
+    ));
 }
 
-fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp) -> String {
+fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) {
     let data = gap_fields(gap);
     if !as_event {
-        return enveloped("gap", None, &data, stamp);
+        return enveloped("gap", None, &data, stamp, out);
     }
     let event = json!({
         "eventId": MessageId::of_gap(gap.position).as_str(),
@@ -91,7 +102,7 @@ fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp) -> String {
         "requiresAck": true,
         "log": "mailbox",
     });
-    enveloped("event", None, &event, stamp)
+    enveloped("event", None, &event, stamp, out);
 }
 
 fn gap_fields(gap: &Gap) -> Value {
@@ -212,6 +223,12 @@ mod tests {
         FrameStamp { connection: 0x0123_4567_89ab_cdef, number: 5, now: Timestamp::from_millis(42) }
     }
 
+    fn text(frame: &ServerFrame, stamp: FrameStamp) -> String {
+        let mut out = Vec::new();
+        encode(frame, stamp, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn an_event_carries_the_bytes_of_the_backend() {
         let position = Position { epoch: Epoch::from_raw(1), lane: Lane::High, sequence: 9 };
@@ -225,7 +242,7 @@ mod tests {
             trace: Some(TRACE.parse().unwrap()),
             sender: Some("otto".parse().unwrap()),
         };
-        let text = encode(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
+        let text = text(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
         assert!(text.contains(r#""data":{ "odd" : 1.50 },"#));
         let frame: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(frame["id"], "01234567-89ab-8cde-8000-000000000005");
@@ -250,7 +267,7 @@ mod tests {
             field: Some("payload.x".into()),
             reason: None,
         };
-        let frame: Value = serde_json::from_str(&encode(&frame, stamp())).unwrap();
+        let frame: Value = serde_json::from_str(&text(&frame, stamp())).unwrap();
         assert_eq!(frame["replyTo"], "a\"b");
         assert_eq!(frame["payload"]["details"]["field"], "payload.x");
     }
@@ -259,16 +276,15 @@ mod tests {
     fn plain_clients_get_gaps_as_events() {
         let left = GapRange { reason: ExitReason::Expired, lane: Lane::Low, from: 3, to: 5, epoch: Epoch::from_raw(1) };
         let gap = Gap { position: 7, left: Some(left), count: 3 };
-        let read = |as_event| -> Value {
-            serde_json::from_str(&encode(&ServerFrame::Gap { gap, as_event }, stamp())).unwrap()
-        };
+        let read =
+            |as_event| -> Value { serde_json::from_str(&text(&ServerFrame::Gap { gap, as_event }, stamp())).unwrap() };
         assert_eq!(read(false)["type"], "gap");
         assert_eq!(read(false)["payload"]["eventId"], "gap.7");
         assert_eq!(read(true)["payload"]["eventType"], "system.gap");
         assert_eq!(read(true)["payload"]["data"]["from"], 3);
         let trimmed = Gap { left: None, ..gap };
         let frame: Value =
-            serde_json::from_str(&encode(&ServerFrame::Gap { gap: trimmed, as_event: false }, stamp())).unwrap();
+            serde_json::from_str(&text(&ServerFrame::Gap { gap: trimmed, as_event: false }, stamp())).unwrap();
         assert_eq!(frame["payload"]["reason"], "trimmed");
     }
 }

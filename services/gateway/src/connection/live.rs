@@ -257,9 +257,7 @@ impl Live {
                         self.held = Some(Command::Send(frame));
                         return None;
                     }
-                    if let Err(code) = socket.queue(&frame) {
-                        return Some(End::Close(code));
-                    }
+                    socket.queue(&frame);
                 }
                 Command::Close(code) => return Some(End::Close(code)),
                 Command::Reopen => self.reopen_now(),

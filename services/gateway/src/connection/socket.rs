@@ -1,13 +1,11 @@
 //! A WebSocket with limits: what it reads is bounded before it is buffered, what it writes is merged.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::{Sink, Stream as _};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -17,12 +15,11 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use waystation_runtime::Clock;
 use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, binary, json};
 
+use super::line::{Line, Opcode};
 use crate::Parts;
 
-/// Read at once. Kept small: most connections are idle.
-const READ_BUFFER: usize = 1024;
-/// Frames are merged up to so many bytes before they are written.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// What the library keeps for each connection; what is read at once is the line's matter.
+const READ_BUFFER: usize = 128;
 /// Frames wait in the log rather than here beyond so many bytes.
 const BUFFERED: usize = 64 * 1024;
 /// Control frames are counted over this period.
@@ -53,7 +50,7 @@ pub(crate) enum Format {
 
 pub(super) struct Socket {
     format: Format,
-    inner: WebSocketStream<Counted>,
+    inner: WebSocketStream<Line>,
     clock: Clock,
     metrics: crate::metrics::Metrics,
     /// For the ids of frames.
@@ -61,8 +58,6 @@ pub(super) struct Socket {
     frames: u64,
     /// Something was queued and not flushed.
     dirty: bool,
-    /// Bytes queued so far, of which the stream has counted those that were written.
-    queued: u64,
     control: (Instant, u32),
     most_control: u32,
 }
@@ -72,12 +67,10 @@ impl Socket {
         let limits = parts.config.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
-            .max_write_buffer_size(8 << 20)
+            .write_buffer_size(0)
             .max_message_size(Some(limits.frame_bytes))
             .max_frame_size(Some(limits.frame_bytes));
-        let counted = Counted { stream, written: 0 };
-        let inner = WebSocketStream::from_partially_read(counted, read, Role::Server, Some(config)).await;
+        let inner = WebSocketStream::from_partially_read(Line::new(stream), read, Role::Server, Some(config)).await;
         Socket {
             format,
             inner,
@@ -86,7 +79,6 @@ impl Socket {
             connection: parts.context.entropy.number(),
             frames: 0,
             dirty: false,
-            queued: 0,
             control: (parts.context.clock.instant(), 0),
             most_control: limits.control_frames,
         }
@@ -99,7 +91,7 @@ impl Socket {
 
     /// Whether another frame may be queued.
     pub(super) fn has_room(&self) -> bool {
-        self.queued.saturating_sub(self.written()) < BUFFERED as u64
+        self.inner.get_ref().waiting() < BUFFERED
     }
 
     /// Whether something waits to be written.
@@ -109,31 +101,28 @@ impl Socket {
 
     /// Bytes that the kernel has taken; a stalled write shows by their standing still.
     pub(super) fn written(&self) -> u64 {
-        self.inner.get_ref().written
+        self.inner.get_ref().written()
     }
 
     /// Queues a frame; [`Socket::next`] writes it.
-    pub(super) fn queue(&mut self, frame: &ServerFrame) -> Result<(), CloseCode> {
+    pub(super) fn queue(&mut self, frame: &ServerFrame) {
         self.frames += 1;
         let stamp = FrameStamp { connection: self.connection, number: self.frames, now: self.clock.now() };
-        let message = match self.format {
-            Format::Json => Message::Text(json::encode(frame, stamp).into()),
-            Format::Binary => Message::Binary(binary::encode(frame, stamp).into()),
-        };
+        let line = self.inner.get_mut();
+        match self.format {
+            Format::Json => line.queue(Opcode::Text, |out| json::encode(frame, stamp, out)),
+            Format::Binary => line.queue(Opcode::Binary, |out| binary::encode(frame, stamp, out)),
+        }
         self.metrics.frames_out.inc();
-        // Header of a server's frame: 2 to 10 bytes.
-        self.queued += message.len() as u64 + 4;
         self.dirty = true;
-        Pin::new(&mut self.inner).start_send(message).map_err(|_| CloseCode::SlowConsumer)
     }
 
     /// Queues a frame and writes it, for as long as the client reads.
     pub(super) async fn send(&mut self, frame: &ServerFrame) {
-        if self.queue(frame).is_ok() {
-            let flushed = poll_fn(|cx| Pin::new(&mut self.inner).poll_flush(cx));
-            if tokio::time::timeout(CLOSING, flushed).await.is_ok() {
-                self.dirty = false;
-            }
+        self.queue(frame);
+        let flushed = poll_fn(|cx| Pin::new(&mut self.inner).poll_flush(cx));
+        if tokio::time::timeout(CLOSING, flushed).await.is_ok() {
+            self.dirty = false;
         }
     }
 
@@ -144,7 +133,6 @@ impl Socket {
                 match Pin::new(&mut self.inner).poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
                         self.dirty = false;
-                        self.queued = self.written();
                         return Poll::Ready(None);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
@@ -233,31 +221,5 @@ fn code_of(error: &Error) -> Option<CloseCode> {
         Error::Utf8(_) => Some(CloseCode::InvalidText),
         Error::WriteBufferFull(_) => Some(CloseCode::SlowConsumer),
         _ => None,
-    }
-}
-
-/// A stream that counts what it has written.
-struct Counted {
-    stream: TcpStream,
-    written: u64,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.written += written as u64;
-        Poll::Ready(Ok(written))
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
