@@ -24,6 +24,7 @@ use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::rate::RateLimit;
 use clock::RedeliveryClock;
+use outgoing::Sending;
 use settle::Settling;
 pub use types::{
     Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
@@ -89,8 +90,7 @@ pub struct Session {
     received: u64,
     refused: u64,
     reported: (Option<ReportedStatus>, Option<Bytes>),
-    /// Messages of the client on their way.
-    sending: u32,
+    sending: Sending,
     said_goodbye: bool,
     subscriptions: Subscriptions,
     strikes: u8,
@@ -168,7 +168,7 @@ impl Session {
             received: 0,
             refused: 0,
             reported: (None, None),
-            sending: 0,
+            sending: Sending::default(),
             said_goodbye: false,
             subscriptions: opening.subscriptions.clone(),
             strikes: 0,
@@ -313,10 +313,7 @@ impl Session {
 
     /// Whether a frame of the client can be taken now. While not, the socket is not read.
     pub fn wants_input(&self) -> bool {
-        self.busy.is_none()
-            && self.commands.len() < COMMANDS
-            && self.sending < outgoing::UNDER_WAY
-            && self.settling.has_room()
+        self.busy.is_none() && self.commands.len() < COMMANDS && self.sending.has_room() && self.settling.has_room()
     }
 
     /// Whether the client has said that it leaves for good.

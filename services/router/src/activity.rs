@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use waystation_domain::{OrchestratorId, OrganizationId};
@@ -65,24 +65,25 @@ pub(crate) fn watch(parts: &Parts, filter: Filter) -> ReceiverStream<Result<Watc
     parts.gateways.note_watcher();
     let (lifecycle, gateways) = (parts.context.lifecycle.clone(), parts.gateways.clone());
     let watching = async move {
+        let mut told = Instant::now();
         loop {
             let found = tokio::select! {
-                found = timeout(KEEP_ALIVE, watch.next(TOGETHER)) => found,
+                found = timeout_at(told + KEEP_ALIVE, watch.next(TOGETHER)) => found,
                 () = answers.closed() => return,
             };
-            let is_quiet = found.is_err();
             let activities: Vec<Activity> = (found.unwrap_or_default().iter())
                 .filter(|activity| filter.takes(activity))
                 .map(|activity| Activity::clone(activity))
                 .collect();
             let dropped = watch.take_dropped();
-            if activities.is_empty() && dropped == 0 && !is_quiet {
+            if activities.is_empty() && dropped == 0 && told.elapsed() < KEEP_ALIVE {
                 continue;
             }
             // While this waits for a watcher that does not read, the oldest activities are dropped and counted.
             if answers.send(Ok(WatchActivityResponse { activities, dropped })).await.is_err() {
                 return;
             }
+            told = Instant::now();
         }
     };
     parts.context.lifecycle.spawn(async move {

@@ -92,19 +92,17 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(mut self, mut changes: broadcast::Receiver<MailboxKey>) {
+    async fn run(mut self, mut changed: broadcast::Receiver<MailboxKey>) {
         let every = if self.keys.len() > FEW { LOOK_AT_MANY } else { LOOK };
         let mut all = self.keys.clone();
         let mut told = Instant::now();
         loop {
             let found = self.look(&all).await;
-            let is_first = self.known.is_empty();
             // A store that is away has not changed anybody's presence.
-            let changed: Vec<PresenceChange> =
-                found.unwrap_or_default().into_iter().filter_map(|one| self.note(one)).collect();
-            let says_something = !changed.is_empty() || is_first && self.known.is_empty();
-            if says_something || told.elapsed() >= KEEP_ALIVE {
-                if self.answers.send(Ok(WatchPresenceResponse { changes: changed })).await.is_err() {
+            let found = found.unwrap_or_default();
+            let changes: Vec<PresenceChange> = found.into_iter().filter_map(|one| self.note(one)).collect();
+            if !changes.is_empty() || told.elapsed() >= KEEP_ALIVE {
+                if self.answers.send(Ok(WatchPresenceResponse { changes })).await.is_err() {
                     return;
                 }
                 told = Instant::now();
@@ -112,7 +110,7 @@ impl Watcher {
             let next_look = Instant::now() + every;
             all = loop {
                 tokio::select! {
-                    changed = changes.recv() => match changed {
+                    key = changed.recv() => match key {
                         Ok(key) if self.keys.binary_search(&key).is_ok() => break vec![key],
                         Ok(_) => {}
                         Err(RecvError::Lagged(_)) => break self.keys.clone(),

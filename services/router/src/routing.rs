@@ -66,7 +66,7 @@ impl RouterService for RouterApi {
     async fn get_mailbox(&self, request: Request<GetMailboxRequest>) -> Result<Response<GetMailboxResponse>, Status> {
         let caller = Caller::of(&request)?;
         let GetMailboxRequest { organization_id, orchestrator_id } = request.into_inner();
-        let key = self.known(&caller, &organization_id, &orchestrator_id).await?;
+        let key = request::mailbox(&caller, &organization_id, &orchestrator_id)?;
         let rules = self.0.directory.check(&key).await?;
         let view = self.0.store.mailboxes.mailbox(&key, None).await.map_err(Fault::unavailable)?;
         let full_in = view.as_ref().and_then(|view| self.0.growth.look(&key, view, &rules.settings.mailbox));

@@ -7,6 +7,10 @@ use waystation_domain::{Entry, Lane, PerLane, Position};
 use super::{CallFailed, Command, EARLY, EARLY_FOR, Note, ReadRequest, ReadResult, Session};
 use crate::frame::{EventFrame, ServerFrame};
 
+/// A read brings at most so many entries and bytes, however large the window is: the first of a long backlog are on
+/// their way while the next are read, and no connection holds megabytes.
+const PIECE: u32 = 128;
+const PIECE_BYTES: u64 = 1 << 20;
 /// Epochs of which a connection remembers what it sent.
 const EPOCHS: usize = 4;
 
@@ -113,9 +117,9 @@ impl Session {
                 read_id: self.next_read_id,
                 positions: self.lanes.map(|lane| lane.sent),
                 exits_position: self.exits.told,
-                max_entries: self.in_flight.room(Lane::Normal),
-                max_critical: self.in_flight.room(Lane::Critical),
-                max_bytes: self.in_flight.room_bytes(),
+                max_entries: self.in_flight.room(Lane::Normal).min(PIECE),
+                max_critical: self.in_flight.room(Lane::Critical).min(PIECE),
+                max_bytes: self.in_flight.room_bytes().min(PIECE_BYTES),
                 window_empty: self.in_flight.is_empty(),
             }
         });
@@ -163,8 +167,8 @@ impl Session {
 
     fn take_read(&mut self, request: &ReadRequest, result: ReadResult, now: Instant) {
         // Nothing fitted; but acks that came while the read was under way may have made room.
-        let same_room = self.in_flight.room(Lane::Normal) <= request.max_entries
-            && self.in_flight.room_bytes() <= request.max_bytes
+        let same_room = self.in_flight.room(Lane::Normal).min(PIECE) <= request.max_entries
+            && self.in_flight.room_bytes().min(PIECE_BYTES) <= request.max_bytes
             && !self.in_flight.is_empty();
         self.blocked = result.entries.is_empty() && !request.window_empty && same_room;
         if self.replay.is_some() && !self.replaying && !result.entries.is_empty() {

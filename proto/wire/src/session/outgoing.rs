@@ -1,12 +1,41 @@
 //! What a daemon sends, and its new tokens.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::{Command, Renewed, SendOutcome, SendRefused, Session};
 use crate::frame::{ErrorCode, Outgoing, ServerFrame};
 
 /// Messages of a client on their way; then no more frames are taken.
-pub(super) const UNDER_WAY: u32 = 64;
+const UNDER_WAY: usize = 64;
+/// Their bytes, before the last of them.
+const UNDER_WAY_BYTES: usize = 1 << 20;
+
+/// Messages of a client on their way. They are answered in their order.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl Sending {
+    pub(super) fn has_room(&self) -> bool {
+        self.sizes.len() < UNDER_WAY && self.bytes < UNDER_WAY_BYTES
+    }
+
+    fn begin(&mut self, size: usize) {
+        self.sizes.push_back(size);
+        self.bytes += size;
+    }
+
+    fn end(&mut self) {
+        self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        if self.sizes.is_empty() {
+            // Most clients send nothing.
+            self.sizes = VecDeque::new();
+        }
+    }
+}
 
 impl Session {
     pub(super) fn take_send(&mut self, reply_to: Option<String>, message: Box<Outgoing>, now: Instant) {
@@ -18,13 +47,13 @@ impl Session {
             let code = ErrorCode::InsufficientScope;
             return self.send(ServerFrame::Error { reply_to, code, message, field: None, reason: None });
         }
-        self.sending += 1;
+        self.sending.begin(message.data.len());
         self.commands.push_back(Command::Route { reply_to, message });
     }
 
     /// A message has been routed, or not.
     pub fn handle_sent(&mut self, reply_to: Option<String>, outcome: SendOutcome, now: Instant) {
-        self.sending = self.sending.saturating_sub(1);
+        self.sending.end();
         let answer = match outcome {
             Ok(sent) => ServerFrame::SendAck { reply_to, sent },
             Err(SendRefused { code, message, field, reason }) => {

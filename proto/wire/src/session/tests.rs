@@ -608,6 +608,18 @@ fn an_unanswered_confirmation_is_asked_for_again() {
 }
 
 #[test]
+fn a_long_backlog_is_read_in_pieces() {
+    let mut world = World::new(Some(activation(1, 0, 300)), 1_000);
+    for from in [1, 129, 257] {
+        let read = world.read().unwrap();
+        assert_eq!((read.positions, read.max_entries), (normal(from - 1), 128));
+        world.answer_read(read, (from..(from + 128).min(301)).map(entry).collect(), Vec::new(), 300);
+    }
+    assert_eq!(world.events().len(), 300);
+    assert!(world.read().is_none());
+}
+
+#[test]
 fn a_nacked_entry_leaves_the_window_and_is_read_when_due() {
     let mut world = World::with_pushed(2);
     let delay = Duration::from_secs(5);
@@ -708,6 +720,19 @@ fn so_many_messages_are_under_way_and_no_more() {
     world.session.handle_sent(Some("f7".into()), Ok(sent.clone()), world.now);
     world.run();
     assert_eq!(world.sent, [ServerFrame::SendAck { reply_to: Some("f7".into()), sent }]);
+    assert!(world.session.wants_input());
+}
+
+#[test]
+fn large_messages_fill_the_way_sooner() {
+    let mut world = World::new(None, 10);
+    let large = || Box::new(Outgoing { data: vec![b' '; 190 << 10].into(), ..*outgoing() });
+    for _ in 0..6 {
+        world.frame(ClientFrame::Send(large()));
+    }
+    assert!(!world.session.wants_input());
+    let refused = SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None };
+    world.session.handle_sent(None, Err(refused), world.now);
     assert!(world.session.wants_input());
 }
 
