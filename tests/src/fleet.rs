@@ -1,6 +1,5 @@
 //! A deployment of real processes over a real Redis: some routers, some gateways, one auth.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -13,7 +12,7 @@ use tonic::Status;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest, IssueServiceTokenRequest};
 use waystation_standalone::DevFile;
-use waystation_test_redis::{RedisOptions, RedisServer};
+use waystation_test_redis::{RedisOptions, RedisServer, free_port};
 
 use crate::{Backend, PATIENCE, eventually, http};
 
@@ -72,7 +71,7 @@ pub fn service_binary(name: &str) -> PathBuf {
 }
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 impl ServiceProcess {

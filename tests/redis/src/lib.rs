@@ -5,7 +5,9 @@
 
 mod binary;
 mod cluster;
+mod ports;
 mod server;
 
 pub use cluster::RedisCluster;
+pub use ports::free_port;
 pub use server::{RedisOptions, RedisServer};

@@ -1,13 +1,12 @@
 //! One server.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
 use tempfile::TempDir;
 
-use crate::binary;
+use crate::{binary, free_port};
 
 /// How long a server may take to come up; it usually takes 20 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -159,15 +158,5 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A port that was free a moment ago, and whose cluster bus port exists.
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
     }
 }
