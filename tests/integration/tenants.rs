@@ -23,6 +23,45 @@ async fn other(cell: &Cell) -> Backend {
     Backend::with_token(&cell.dev, &token)
 }
 
+/// What an operator of another organization is told of a mailbox and a session.
+async fn look_into(
+    stranger: &mut Backend,
+    organization_id: String,
+    orchestrator_id: String,
+    session_id: String,
+) -> [tonic::Status; 7] {
+    let (organization, orchestrator) = (|| organization_id.clone(), || orchestrator_id.clone());
+    let list = ListMessagesRequest {
+        organization_id: organization(),
+        orchestrator_id: orchestrator(),
+        ..ListMessagesRequest::default()
+    };
+    let letters = ListDeadLettersRequest {
+        organization_id: organization(),
+        orchestrator_id: orchestrator(),
+        ..ListDeadLettersRequest::default()
+    };
+    let redrive = RedriveDeadLettersRequest {
+        organization_id: organization(),
+        orchestrator_id: orchestrator(),
+        ..RedriveDeadLettersRequest::default()
+    };
+    let purge = PurgeMailboxRequest { organization_id: organization(), orchestrator_id: orchestrator() };
+    let get = GetSessionRequest { organization_id: organization(), session_id: session_id.clone() };
+    let end = TerminateSessionRequest { organization_id: organization(), session_id };
+    let watch = WatchPresenceRequest { organization_id: organization(), orchestrator_ids: vec![orchestrator()] };
+    let router = &mut stranger.router;
+    [
+        router.list_messages(list).await.unwrap_err(),
+        router.list_dead_letters(letters).await.unwrap_err(),
+        router.redrive_dead_letters(redrive).await.unwrap_err(),
+        router.purge_mailbox(purge).await.unwrap_err(),
+        router.get_session(get).await.unwrap_err(),
+        router.terminate_session(end).await.unwrap_err(),
+        router.watch_presence(watch).await.unwrap_err(),
+    ]
+}
+
 #[tokio::test]
 async fn a_token_of_another_organization_finds_nothing() {
     let cell = Cell::start().await;
@@ -54,6 +93,16 @@ async fn a_token_of_another_organization_finds_nothing() {
             assert_eq!(code_and_reason(&status), (Code::NotFound, Some(ErrorReason::NotFound)), "{status:?}");
         }
     }
+    let session_id = session.welcome["payload"]["sessionId"].as_str().unwrap().to_owned();
+    for organization_id in ["", "dev"].map(String::from) {
+        let orchestrator_id = "orla".to_owned();
+        let refused = look_into(&mut stranger, organization_id, orchestrator_id, session_id.clone()).await;
+        for status in refused {
+            assert_eq!(code_and_reason(&status), (Code::NotFound, Some(ErrorReason::NotFound)), "{status:?}");
+        }
+    }
+    assert_eq!(cell.backend().depth("orla").await, 1, "nothing was purged");
+    assert_eq!(cell.backend().sessions("orla").await.len(), 1, "nothing was ended");
     let targets = [
         revoke_token_request::Target::SessionId(session.welcome["payload"]["sessionId"].as_str().unwrap().into()),
         revoke_token_request::Target::ApiKeyId(cell.dev.api_key.clone()),
