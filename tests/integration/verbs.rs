@@ -1,7 +1,7 @@
 //! What a client can say about a message, and what it can send (daemon protocol 6.2, 6.5 and 6.6).
 
 use serde_json::{Value, json};
-use waystation_proto::router::v1::{ListDeadLettersRequest, Presence};
+use waystation_proto::router::v1::{GetStatsRequest, ListDeadLettersRequest, Presence};
 use waystation_tests::{Cell, Daemon, eventually, frame};
 
 async fn with_events(cell: &Cell, count: u64) -> (Daemon, Vec<Value>) {
@@ -193,6 +193,9 @@ async fn a_refused_message_says_why() {
     let refused = sender.ask("send", to("full")).await;
     assert_eq!(error(&refused), ("RATE_LIMITED", "payload.to.orchestratorId"));
     assert_eq!(refused["payload"]["details"]["error"], "MAILBOX_FULL");
+    // The router judged two of them: what is too long to wait, and what finds no room.
+    let stats = cell.backend().router.get_stats(GetStatsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(stats.refused, 2);
 
     let token = cell.token_with("otto", &["messages:read"]).await;
     let mut reader = Daemon::connect(&cell.dev.gateway_url, "otto", "d2", &token).await;

@@ -26,7 +26,8 @@ pub(super) async fn route(parts: &Parts, messages: Vec<SendMessage>) -> Vec<Rout
     let unanswered = || Fault::unavailable("the store gave no answer");
     let results = judged.into_iter().map(|judged| {
         let outcome = judged.and_then(|(key, id)| {
-            let appended = outcomes.next().ok_or_else(unanswered)??;
+            let appended = outcomes.next().ok_or_else(unanswered)?;
+            let appended = appended.inspect_err(|_| parts.stats.refused(&key.organization))?;
             Ok(parts.answer(&key, id.as_ref(), appended))
         });
         let outcome = outcome.map_or_else(
@@ -53,7 +54,8 @@ async fn prepare(parts: &Parts, send: SendMessage) -> Result<AppendMessage, Faul
         let orchestrator = parse("orchestrator_id", &message.orchestrator_id)?;
         let key = MailboxKey { organization: daemon.organization.clone(), orchestrator };
         let rules = parts.directory.check(&key).await?;
-        request::message(key, message, &rules.settings, parts.store.mailboxes.durability())
+        let read = request::message(key, message, &rules.settings, parts.store.mailboxes.durability());
+        read.inspect_err(|_| parts.stats.refused(&daemon.organization))
     };
     let (read, _) = read.await.map_err(|fault| fault.within("message"))?;
     Ok(AppendMessage { sender: Some(daemon.orchestrator), ..read })
