@@ -5,6 +5,7 @@
 mod activity;
 mod announcer;
 mod appender;
+mod batch;
 mod bells;
 mod directory;
 mod gateways;

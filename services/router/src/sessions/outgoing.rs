@@ -2,44 +2,21 @@
 
 use waystation_domain::Scope;
 use waystation_proto::common::v1::ErrorReason;
-use waystation_proto::router::v1::route_message_result::Outcome;
 use waystation_proto::router::v1::{RouteMessageResult, SendMessage};
 use waystation_rpc::Fault;
 use waystation_rpc::convert::{parse, required};
 use waystation_store::mailbox::{AppendMessage, MailboxKey};
 
-use crate::metrics;
+use crate::batch::Judged;
 use crate::{Parts, request};
 
 /// Routes messages in their order; answers one for each.
 pub(super) async fn route(parts: &Parts, messages: Vec<SendMessage>) -> Vec<RouteMessageResult> {
-    let mut judged = Vec::with_capacity(messages.len());
-    let mut appends = Vec::with_capacity(messages.len());
+    let mut judged = Judged::with_capacity(messages.len());
     for message in messages {
-        judged.push(prepare(parts, message).await.map(|message| {
-            let of_answer = (message.mailbox.clone(), message.id.clone());
-            appends.push(message);
-            of_answer
-        }));
+        judged.push(prepare(parts, message).await);
     }
-    let mut outcomes = parts.appender.append(appends).wait().await.into_iter();
-    let unanswered = || Fault::unavailable("the store gave no answer");
-    let results = judged.into_iter().map(|judged| {
-        let outcome = judged.and_then(|(key, id)| {
-            let appended = outcomes.next().ok_or_else(unanswered)?;
-            let appended = appended.inspect_err(|_| parts.stats.refused(&key.organization))?;
-            Ok(parts.answer(&key, id.as_ref(), appended))
-        });
-        let outcome = outcome.map_or_else(
-            |fault| {
-                parts.metrics.routed(metrics::Outcome::Refused);
-                Outcome::Error(fault.into())
-            },
-            Outcome::Routed,
-        );
-        RouteMessageResult { outcome: Some(outcome) }
-    });
-    results.collect()
+    judged.append(parts).results(parts).await
 }
 
 /// The token says who sends, for which organization, and whether it may: a gateway alone cannot say it.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use waystation_domain::{Lane, MessageId, Position, Timestamp};
+use waystation_domain::{Lane, Position, Timestamp};
 
 use super::read::Meta;
 use super::reply::{self, Epochs, odd};
@@ -58,10 +58,7 @@ fn resident_of(entry: Value, epochs: &Epochs) -> Result<ResidentView, Unavailabl
     let attempt = u32::try_from(reply::number(reply::next(&mut parts)?)?).map_err(odd)?;
     let in_flight = reply::number(reply::next(&mut parts)?)? == 1;
     let position = Position { epoch: epochs.owner(lane, sequence)?, lane, sequence };
-    let id = match parts.next() {
-        Some(Value::BulkString(id)) => reply::parse_id(&id)?,
-        _ => MessageId::composed(position),
-    };
+    let id = reply::id_at(position, parts.next())?;
     let (accepted, expires) = (meta.accepted, meta.expires);
     Ok(ResidentView { entry: meta.entry(position, id, data, attempt), accepted, expires, in_flight })
 }

@@ -67,10 +67,7 @@ fn entry_of(entry: Value, epochs: &Epochs) -> Result<Entry, Unavailable> {
     let data = Bytes::from(reply::bytes(reply::next(&mut parts)?)?);
     let attempt = reply::number(reply::next(&mut parts)?)?;
     let position = Position { epoch: epochs.owner(lane, sequence)?, lane, sequence };
-    let id = match parts.next() {
-        Some(Value::BulkString(id)) => reply::parse_id(&id)?,
-        _ => MessageId::composed(position),
-    };
+    let id = reply::id_at(position, parts.next())?;
     Ok(Meta::read(&meta)?.entry(position, id, data, u32::try_from(attempt).map_err(odd)?))
 }
 

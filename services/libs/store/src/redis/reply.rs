@@ -3,7 +3,7 @@
 use redis::{FromRedisValue, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use waystation_domain::{Epoch, MessageId, PerLane};
+use waystation_domain::{Epoch, MessageId, PerLane, Position};
 
 use crate::Unavailable;
 use crate::mailbox::{Activation, ActivationNotice, ExitReason, Heads, HolderRef};
@@ -42,6 +42,14 @@ pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Unavailable> 
 pub(super) fn parse_id(bytes: &[u8]) -> Result<MessageId, Unavailable> {
     let text = std::str::from_utf8(bytes).map_err(odd)?;
     MessageId::naming(text).map_err(odd)
+}
+
+/// The id of the message at a position: the caller's, or else composed of the position.
+pub(super) fn id_at(position: Position, given: Option<Value>) -> Result<MessageId, Unavailable> {
+    match given {
+        Some(Value::BulkString(id)) => parse_id(&id),
+        _ => Ok(MessageId::composed(position)),
+    }
 }
 
 /// A JSON answer.
