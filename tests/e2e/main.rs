@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod deployment;
+mod older_client;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

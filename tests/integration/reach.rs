@@ -65,7 +65,8 @@ fn every_method_of_the_contract_has_a_row_in_the_policy() {
         }
     }
     contract.sort();
-    let mut policy: Vec<&str> = waystation_rpc::methods().filter(|name| name.starts_with("/waystation.")).collect();
+    let mut policy: Vec<&str> =
+        waystation_domain::policy::methods().filter(|name| name.starts_with("/waystation.")).collect();
     policy.sort_unstable();
     assert_eq!(contract, policy);
 }

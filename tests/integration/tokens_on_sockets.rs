@@ -28,6 +28,7 @@ async fn a_login_must_agree_with_its_token() {
         api_secret: cell.dev.api_secret.clone(),
         orchestrator_id: "orla".into(),
         daemon_id: daemon.into(),
+        client_address: String::new(),
         scopes: scopes.iter().map(ToString::to_string).collect(),
     };
     let bound = backend.auth.issue_token(issue("d7", &[])).await.unwrap().into_inner().access_token;
@@ -46,6 +47,7 @@ async fn a_daemon_without_messages_read_is_on_standby() {
         api_secret: cell.dev.api_secret.clone(),
         orchestrator_id: "orla".into(),
         daemon_id: String::new(),
+        client_address: String::new(),
         scopes: vec!["events:read".into()],
     };
     let token = backend.auth.issue_token(issue).await.unwrap().into_inner().access_token;

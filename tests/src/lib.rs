@@ -9,6 +9,7 @@ mod daemon;
 pub mod fleet;
 pub mod history;
 pub mod load;
+pub mod node;
 pub mod process;
 mod rest;
 

@@ -17,6 +17,9 @@ pub struct IssueTokenRequest {
     /// Empty: all of the key's. Granted: those that the key has.
     #[prost(string, repeated, tag = "5")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the daemon is, as a gateway saw it. Of other callers it is ignored: theirs is where they connect from.
+    #[prost(string, tag = "6")]
+    pub client_address: ::prost::alloc::string::String,
 }
 /// A login.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -58,6 +61,35 @@ pub struct OrchestratorProfile {
     /// Display fields.
     #[prost(message, optional, tag = "5")]
     pub display: ::core::option::Option<OrchestratorDisplay>,
+    /// Whether it may be used.
+    #[prost(enumeration = "OrchestratorStatus", tag = "6")]
+    pub status: i32,
+    /// When it was made; absent: it need not be made beforehand, and was not.
+    #[prost(message, optional, tag = "7")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its status was last set; absent: never.
+    #[prost(message, optional, tag = "8")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Whose token it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProfileRequest {
+    /// A daemon's.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+}
+/// Who it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProfileResponse {
+    /// The orchestrator.
+    #[prost(message, optional, tag = "1")]
+    pub orchestrator: ::core::option::Option<OrchestratorProfile>,
+    /// What the token allows.
+    #[prost(string, repeated, tag = "2")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The login.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
 }
 /// Shown to people, never judged.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -110,6 +142,9 @@ pub struct RefreshTokenRequest {
     /// The newest one.
     #[prost(string, tag = "1")]
     pub refresh_token: ::prost::alloc::string::String,
+    /// Where the daemon is, as a gateway saw it; as in IssueTokenRequest.
+    #[prost(string, tag = "2")]
+    pub client_address: ::prost::alloc::string::String,
 }
 /// The next pair.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -117,7 +152,7 @@ pub struct RefreshTokenResponse {
     /// For the auth frame.
     #[prost(string, tag = "1")]
     pub access_token: ::prost::alloc::string::String,
-    /// In place of the one presented.
+    /// In place of the one presented. Of a key with stable refresh tokens it is the same.
     #[prost(string, tag = "2")]
     pub refresh_token: ::prost::alloc::string::String,
     /// Of the access token.
@@ -207,10 +242,44 @@ pub struct RevokeTokenResponse {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetKeySetRequest {}
 /// A JWK Set.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetKeySetResponse {
-    /// RFC 7517, JSON.
+    /// RFC 7517, JSON. Our own keys.
     #[prost(bytes = "bytes", tag = "1")]
+    pub jwks: ::prost::bytes::Bytes,
+    /// Others whose tokens are accepted from daemons.
+    #[prost(message, repeated, tag = "2")]
+    pub issuers: ::prost::alloc::vec::Vec<TrustedIssuer>,
+    /// Changes with anything of this.
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+}
+/// Somebody else who says who daemons are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustedIssuer {
+    /// `iss` of its tokens.
+    #[prost(string, tag = "1")]
+    pub issuer: ::prost::alloc::string::String,
+    /// What `aud` must name.
+    #[prost(string, tag = "2")]
+    pub audience: ::prost::alloc::string::String,
+    /// All its tokens are this organization's. Empty: organization_claim says whose.
+    #[prost(string, tag = "3")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Claim, or JSON pointer, that names the organization.
+    #[prost(string, tag = "4")]
+    pub organization_claim: ::prost::alloc::string::String,
+    /// Likewise the orchestrator.
+    #[prost(string, tag = "5")]
+    pub orchestrator_claim: ::prost::alloc::string::String,
+    /// Likewise scopes. Empty: all of `scopes`.
+    #[prost(string, tag = "6")]
+    pub scopes_claim: ::prost::alloc::string::String,
+    /// The most that its tokens may have.
+    #[prost(string, repeated, tag = "7")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Its public keys.
+    #[prost(bytes = "bytes", tag = "8")]
     pub jwks: ::prost::bytes::Bytes,
 }
 /// Where to begin.
@@ -229,6 +298,9 @@ pub struct WatchRevocationsResponse {
     /// To continue from.
     #[prost(uint64, tag = "2")]
     pub cursor: u64,
+    /// Of the key set now: whoever has another fetches it.
+    #[prost(string, tag = "3")]
+    pub key_set_version: ::prost::alloc::string::String,
 }
 /// Tokens issued before a moment to a subject are not valid.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -304,6 +376,17 @@ pub struct CreateApiKeyRequest {
     /// Absent: never.
     #[prost(message, optional, tag = "4")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Networks from which it may be used, as 192.0.2.0/24 or 2001:db8::/32: at most 32. Empty: from everywhere.
+    #[prost(string, repeated, tag = "5")]
+    pub networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// For clients that cannot store a new refresh token: theirs stays the same for the whole login. Its theft is not
+    /// noticed then; it ends with the login or the key.
+    #[prost(bool, tag = "6")]
+    pub stable_refresh_token: bool,
+    /// Names this key, 1 to 64 of \[A-Za-z0-9._-\]: a repeat with the same content answers the same key and secret. Empty: a
+    /// new key each time.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// The key. The secret is shown here and never again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -315,8 +398,266 @@ pub struct CreateApiKeyResponse {
     #[prost(string, tag = "2")]
     pub api_secret: ::prost::alloc::string::String,
 }
-/// What an organization may choose. A field that is absent, or 0, has its default.
+/// Names an organization, and where to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOrchestratorsRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the beginning.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Orchestrators.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOrchestratorsResponse {
+    /// In the order of their ids.
+    #[prost(message, repeated, tag = "1")]
+    pub orchestrators: ::prost::alloc::vec::Vec<OrchestratorProfile>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What an orchestrator shall be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOrchestratorStatusRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// What.
+    #[prost(enumeration = "OrchestratorStatus", tag = "3")]
+    pub status: i32,
+}
+/// Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOrchestratorStatusResponse {}
+/// Which key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// Id of the key.
+    #[prost(string, tag = "1")]
+    pub api_key: ::prost::alloc::string::String,
+    /// How long the secret before stays valid, at most 30 days; 0: it ends now. Absent: 24 h.
+    #[prost(message, optional, tag = "2")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
+    /// Names this rotation, 1 to 64 of \[A-Za-z0-9._-\]: a repeat answers the same secret. Empty: a new secret each time.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The new secret, shown here and never again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyResponse {
+    /// `wsk_<id>_<secret>`.
+    #[prost(string, tag = "1")]
+    pub api_secret: ::prost::alloc::string::String,
+}
+/// Which key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyRequest {
+    /// Id of the key.
+    #[prost(string, tag = "1")]
+    pub api_key: ::prost::alloc::string::String,
+}
+/// Done; connections close within 5 s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyResponse {}
+/// Names an organization, and where to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApiKeysRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the beginning.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListApiKeysResponse {
+    /// In the order of their ids.
+    #[prost(message, repeated, tag = "1")]
+    pub api_keys: ::prost::alloc::vec::Vec<ApiKey>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A key without its secrets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApiKey {
+    /// Id.
+    #[prost(string, tag = "1")]
+    pub api_key: ::prost::alloc::string::String,
+    /// Empty: for every orchestrator of the organization.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// What its logins may have.
+    #[prost(string, repeated, tag = "3")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Absent: never.
+    #[prost(message, optional, tag = "4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// From where it may be used; empty: from everywhere.
+    #[prost(string, repeated, tag = "5")]
+    pub networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Its clients keep one refresh token.
+    #[prost(bool, tag = "6")]
+    pub stable_refresh_token: bool,
+    /// It is ended.
+    #[prost(bool, tag = "7")]
+    pub revoked: bool,
+    /// Secrets that are valid: 1, or 2 during a rotation.
+    #[prost(uint32, tag = "8")]
+    pub valid_secrets: u32,
+    /// When the older of two ends.
+    #[prost(message, optional, tag = "9")]
+    pub older_secret_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How to rotate.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateSigningKeyRequest {
+    /// EdDSA or ES256. Empty: as configured.
+    #[prost(string, tag = "1")]
+    pub algorithm: ::prost::alloc::string::String,
+    /// How long the new key is published before it signs: 10 s to 1 day. Absent: 2 min.
+    #[prost(message, optional, tag = "2")]
+    pub lead: ::core::option::Option<::prost_types::Duration>,
+    /// The present key is in wrong hands: the new one signs now, and every token signed before is refused within 5 s.
+    #[prost(bool, tag = "3")]
+    pub compromised: bool,
+    /// Names this rotation, 1 to 64 of \[A-Za-z0-9._-\]: a repeat changes nothing. Empty: a new one each time.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The keys after it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RotateSigningKeyResponse {
+    /// In the order in which they sign.
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<SigningKeyInfo>,
+}
+/// A key that is published.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SigningKeyInfo {
+    /// `kid` of its tokens.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// How it signs.
+    #[prost(string, tag = "2")]
+    pub algorithm: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "SigningKeyPhase", tag = "3")]
+    pub phase: i32,
+    /// It signs from then on.
+    #[prost(message, optional, tag = "4")]
+    pub active_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Its tokens are refused from then on; absent: no other takes its place yet.
+    #[prost(message, optional, tag = "5")]
+    pub gone_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Which chain, and where to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditEventsRequest {
+    /// Empty: the token's; of a token that names none: the cell's own chain.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Which of its two.
+    #[prost(enumeration = "AuditLog", tag = "2")]
+    pub log: i32,
+    /// At most 1,000; 0: 100.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Of the answer before; empty: from the oldest that is kept. A chain keeps 10,000.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Events.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditEventsResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<AuditEvent>,
+    /// For the next page; empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Something that was done, or tried.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEvent {
+    /// From 1, without holes.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When, by the clock of auth.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What, as `api_key.created`.
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// Who, as `service:platform` or `api_key:k1`.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// To what, as `orchestrator:orla`.
+    #[prost(string, tag = "5")]
+    pub target: ::prost::alloc::string::String,
+    /// `x-request-id` of the call, if it had one.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// `ok`, or the reason of the refusal.
+    #[prost(string, tag = "7")]
+    pub result: ::prost::alloc::string::String,
+    /// What else there is to know.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    /// HMAC-SHA256 over all this and the event before, with a key that only auth has.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub mac: ::prost::bytes::Bytes,
+}
+/// Which chain.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditEventsRequest {
+    /// As in ListAuditEvents.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Likewise.
+    #[prost(enumeration = "AuditLog", tag = "2")]
+    pub log: i32,
+    /// An event that must be in the chain, as somebody has noted it elsewhere; 0: none. Without it, events cut off the
+    /// chain's end leave no trace.
+    #[prost(uint64, tag = "3")]
+    pub known_sequence: u64,
+    /// Its mac.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub known_mac: ::prost::bytes::Bytes,
+}
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditEventsResponse {
+    /// Nothing has been changed.
+    #[prost(bool, tag = "1")]
+    pub valid: bool,
+    /// Of the oldest that is kept; 0: there is none.
+    #[prost(uint64, tag = "2")]
+    pub first_sequence: u64,
+    /// Of the newest.
+    #[prost(uint64, tag = "3")]
+    pub last_sequence: u64,
+    /// Of the newest: note it, for known_mac.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub last_mac: ::prost::bytes::Bytes,
+    /// The first that does not fit; 0: none.
+    #[prost(uint64, tag = "5")]
+    pub broken_sequence: u64,
+}
+/// What an organization may choose. A field that is absent, or 0, has its default.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrganizationSettings {
     /// Messages that a mailbox holds: 1 to 100,000. Default: 1,000.
     #[prost(uint32, tag = "1")]
@@ -352,6 +693,14 @@ pub struct OrganizationSettings {
     /// Any well-formed orchestrator id may log in and be routed to. Default: as the organization was created.
     #[prost(bool, optional, tag = "11")]
     pub auto_create_orchestrators: ::core::option::Option<bool>,
+    /// Messages that the organization may send in a second, over all routers, in bursts of two seconds' worth: 1 to
+    /// 1,000,000. Default: as the routers are configured, usually without limit.
+    #[prost(uint32, tag = "12")]
+    pub messages_per_second: u32,
+    /// Networks from which its daemons may log in and connect, as 192.0.2.0/24 or 2001:db8::/32: at most 32. Default: from
+    /// everywhere.
+    #[prost(string, repeated, tag = "13")]
+    pub networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Names an organization.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -361,7 +710,7 @@ pub struct GetOrganizationSettingsRequest {
     pub organization_id: ::prost::alloc::string::String,
 }
 /// What is in force.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetOrganizationSettingsResponse {
     /// Every field has its value, but for those whose default is a matter of another service.
     #[prost(message, optional, tag = "1")]
@@ -378,11 +727,48 @@ pub struct UpdateOrganizationSettingsRequest {
     pub settings: ::core::option::Option<OrganizationSettings>,
 }
 /// Done.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateOrganizationSettingsResponse {
     /// What is in force.
     #[prost(message, optional, tag = "1")]
     pub settings: ::core::option::Option<OrganizationSettings>,
+}
+/// Whether an orchestrator may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrchestratorStatus {
+    /// Means ACTIVE.
+    Unspecified = 0,
+    /// It may.
+    Active = 1,
+    /// It may, and is shown as away.
+    Offline = 2,
+    /// Nobody logs in as it. What is sent to it waits.
+    Disabled = 3,
+}
+impl OrchestratorStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORCHESTRATOR_STATUS_UNSPECIFIED",
+            Self::Active => "ORCHESTRATOR_STATUS_ACTIVE",
+            Self::Offline => "ORCHESTRATOR_STATUS_OFFLINE",
+            Self::Disabled => "ORCHESTRATOR_STATUS_DISABLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORCHESTRATOR_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORCHESTRATOR_STATUS_ACTIVE" => Some(Self::Active),
+            "ORCHESTRATOR_STATUS_OFFLINE" => Some(Self::Offline),
+            "ORCHESTRATOR_STATUS_DISABLED" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
 }
 /// What a revocation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -425,6 +811,76 @@ impl RevocationKind {
             "REVOCATION_KIND_API_KEY" => Some(Self::ApiKey),
             "REVOCATION_KIND_ORCHESTRATOR" => Some(Self::Orchestrator),
             "REVOCATION_KIND_ORGANIZATION" => Some(Self::Organization),
+            _ => None,
+        }
+    }
+}
+/// Where a signing key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SigningKeyPhase {
+    /// Never sent.
+    Unspecified = 0,
+    /// Published, and does not sign yet.
+    Next = 1,
+    /// Signs.
+    Active = 2,
+    /// Signs no more; its tokens are valid.
+    Retiring = 3,
+}
+impl SigningKeyPhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SIGNING_KEY_PHASE_UNSPECIFIED",
+            Self::Next => "SIGNING_KEY_PHASE_NEXT",
+            Self::Active => "SIGNING_KEY_PHASE_ACTIVE",
+            Self::Retiring => "SIGNING_KEY_PHASE_RETIRING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SIGNING_KEY_PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SIGNING_KEY_PHASE_NEXT" => Some(Self::Next),
+            "SIGNING_KEY_PHASE_ACTIVE" => Some(Self::Active),
+            "SIGNING_KEY_PHASE_RETIRING" => Some(Self::Retiring),
+            _ => None,
+        }
+    }
+}
+/// Two chains of each organization, and of the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditLog {
+    /// Means CHANGES.
+    Unspecified = 0,
+    /// What was made, changed or ended.
+    Changes = 1,
+    /// Who logged in, or tried to. Failures like each other within a minute are one event with their number.
+    Logins = 2,
+}
+impl AuditLog {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_LOG_UNSPECIFIED",
+            Self::Changes => "AUDIT_LOG_CHANGES",
+            Self::Logins => "AUDIT_LOG_LOGINS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_LOG_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_LOG_CHANGES" => Some(Self::Changes),
+            "AUDIT_LOG_LOGINS" => Some(Self::Logins),
             _ => None,
         }
     }
@@ -732,6 +1188,31 @@ pub mod auth_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// For gateways: who a daemon is, by its access token.
+        pub async fn get_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.AuthService/GetProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("waystation.auth.v1.AuthService", "GetProfile"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -810,6 +1291,14 @@ pub mod auth_service_server {
             request: tonic::Request<super::WatchRevocationsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchRevocationsStream>,
+            tonic::Status,
+        >;
+        /// For gateways: who a daemon is, by its access token.
+        async fn get_profile(
+            &self,
+            request: tonic::Request<super::GetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfileResponse>,
             tonic::Status,
         >;
     }
@@ -1208,6 +1697,51 @@ pub mod auth_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/waystation.auth.v1.AuthService/GetProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProfileSvc<T: AuthService>(pub Arc<T>);
+                    impl<
+                        T: AuthService,
+                    > tonic::server::UnaryService<super::GetProfileRequest>
+                    for GetProfileSvc<T> {
+                        type Response = super::GetProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthService>::get_profile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1260,6 +1794,7 @@ pub mod credential_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// Organizations, orchestrators and their keys. For operators (scope admin:*) or with admin:write in the own organization.
+    /// Whoever calls may name its request in the metadata `x-request-id`; audit events carry it.
     #[derive(Debug, Clone)]
     pub struct CredentialServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1389,6 +1924,66 @@ pub mod credential_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Those that were made, in the order of their ids. Scope admin:read.
+        pub async fn list_orchestrators(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOrchestratorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOrchestratorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/ListOrchestrators",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "ListOrchestrators",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether an orchestrator may be used. Disabling it ends its logins and closes its connections; its mailbox stays.
+        pub async fn set_orchestrator_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOrchestratorStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOrchestratorStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/SetOrchestratorStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "SetOrchestratorStatus",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// A secret to log in with.
         pub async fn create_api_key(
             &mut self,
@@ -1415,6 +2010,186 @@ pub mod credential_service_client {
                     GrpcMethod::new(
                         "waystation.auth.v1.CredentialService",
                         "CreateApiKey",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A new secret for a key; the one before stays valid for a while. At most two are valid.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/RotateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "RotateApiKey",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a key, its logins and their connections for good.
+        pub async fn revoke_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/RevokeApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "RevokeApiKey",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keys in the order of their ids, revoked ones too; never their secrets. Scope admin:read.
+        pub async fn list_api_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListApiKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApiKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/ListApiKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "ListApiKeys",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A new key that signs tokens. Operators only.
+        pub async fn rotate_signing_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateSigningKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateSigningKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/RotateSigningKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "RotateSigningKey",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Who did what. Scope admin:read.
+        pub async fn list_audit_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/ListAuditEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "ListAuditEvents",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether anything in a chain of audit events has been changed. Scope admin:read.
+        pub async fn verify_audit_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyAuditEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.auth.v1.CredentialService/VerifyAuditEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.auth.v1.CredentialService",
+                        "VerifyAuditEvents",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1511,12 +2286,76 @@ pub mod credential_service_server {
             tonic::Response<super::CreateOrchestratorResponse>,
             tonic::Status,
         >;
+        /// Those that were made, in the order of their ids. Scope admin:read.
+        async fn list_orchestrators(
+            &self,
+            request: tonic::Request<super::ListOrchestratorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOrchestratorsResponse>,
+            tonic::Status,
+        >;
+        /// Whether an orchestrator may be used. Disabling it ends its logins and closes its connections; its mailbox stays.
+        async fn set_orchestrator_status(
+            &self,
+            request: tonic::Request<super::SetOrchestratorStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOrchestratorStatusResponse>,
+            tonic::Status,
+        >;
         /// A secret to log in with.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// A new secret for a key; the one before stays valid for a while. At most two are valid.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Ends a key, its logins and their connections for good.
+        async fn revoke_api_key(
+            &self,
+            request: tonic::Request<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Keys in the order of their ids, revoked ones too; never their secrets. Scope admin:read.
+        async fn list_api_keys(
+            &self,
+            request: tonic::Request<super::ListApiKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApiKeysResponse>,
+            tonic::Status,
+        >;
+        /// A new key that signs tokens. Operators only.
+        async fn rotate_signing_key(
+            &self,
+            request: tonic::Request<super::RotateSigningKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateSigningKeyResponse>,
+            tonic::Status,
+        >;
+        /// Who did what. Scope admin:read.
+        async fn list_audit_events(
+            &self,
+            request: tonic::Request<super::ListAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditEventsResponse>,
+            tonic::Status,
+        >;
+        /// Whether anything in a chain of audit events has been changed. Scope admin:read.
+        async fn verify_audit_events(
+            &self,
+            request: tonic::Request<super::VerifyAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyAuditEventsResponse>,
             tonic::Status,
         >;
         /// What an organization has chosen, defaults filled in. Scope admin:read.
@@ -1538,6 +2377,7 @@ pub mod credential_service_server {
         >;
     }
     /// Organizations, orchestrators and their keys. For operators (scope admin:*) or with admin:write in the own organization.
+    /// Whoever calls may name its request in the metadata `x-request-id`; audit events carry it.
     #[derive(Debug)]
     pub struct CredentialServiceServer<T> {
         inner: Arc<T>,
@@ -1712,6 +2552,104 @@ pub mod credential_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/waystation.auth.v1.CredentialService/ListOrchestrators" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOrchestratorsSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::ListOrchestratorsRequest>
+                    for ListOrchestratorsSvc<T> {
+                        type Response = super::ListOrchestratorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOrchestratorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::list_orchestrators(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOrchestratorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/SetOrchestratorStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOrchestratorStatusSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::SetOrchestratorStatusRequest>
+                    for SetOrchestratorStatusSvc<T> {
+                        type Response = super::SetOrchestratorStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOrchestratorStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::set_orchestrator_status(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOrchestratorStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/waystation.auth.v1.CredentialService/CreateApiKey" => {
                     #[allow(non_camel_case_types)]
                     struct CreateApiKeySvc<T: CredentialService>(pub Arc<T>);
@@ -1743,6 +2681,288 @@ pub mod credential_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::RotateApiKeyRequest>
+                    for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::rotate_api_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/RevokeApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeApiKeySvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::RevokeApiKeyRequest>
+                    for RevokeApiKeySvc<T> {
+                        type Response = super::RevokeApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::revoke_api_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/ListApiKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListApiKeysSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::ListApiKeysRequest>
+                    for ListApiKeysSvc<T> {
+                        type Response = super::ListApiKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListApiKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::list_api_keys(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListApiKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/RotateSigningKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateSigningKeySvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::RotateSigningKeyRequest>
+                    for RotateSigningKeySvc<T> {
+                        type Response = super::RotateSigningKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateSigningKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::rotate_signing_key(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateSigningKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/ListAuditEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditEventsSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::ListAuditEventsRequest>
+                    for ListAuditEventsSvc<T> {
+                        type Response = super::ListAuditEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::list_audit_events(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.auth.v1.CredentialService/VerifyAuditEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyAuditEventsSvc<T: CredentialService>(pub Arc<T>);
+                    impl<
+                        T: CredentialService,
+                    > tonic::server::UnaryService<super::VerifyAuditEventsRequest>
+                    for VerifyAuditEventsSvc<T> {
+                        type Response = super::VerifyAuditEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyAuditEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CredentialService>::verify_audit_events(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyAuditEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

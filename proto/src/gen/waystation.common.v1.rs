@@ -189,6 +189,16 @@ pub enum ErrorReason {
     StoreFull = 20,
     /// ABORTED: a newer connection of the daemon lives.
     Superseded = 21,
+    /// PERMISSION_DENIED: the orchestrator is disabled.
+    OrchestratorDisabled = 22,
+    /// FAILED_PRECONDITION: the rotation before has not ended yet.
+    RotationPending = 23,
+    /// RESOURCE_EXHAUSTED: more than this caller may do in a time; RetryInfo says when to try again.
+    RateLimited = 24,
+    /// PERMISSION_DENIED: the key or the organization may not be used from this address.
+    AddressNotAllowed = 25,
+    /// ALREADY_EXISTS: another instance of this daemon is registered and alive.
+    DaemonAlreadyRegistered = 26,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -219,6 +229,11 @@ impl ErrorReason {
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::StoreFull => "ERROR_REASON_STORE_FULL",
             Self::Superseded => "ERROR_REASON_SUPERSEDED",
+            Self::OrchestratorDisabled => "ERROR_REASON_ORCHESTRATOR_DISABLED",
+            Self::RotationPending => "ERROR_REASON_ROTATION_PENDING",
+            Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
+            Self::AddressNotAllowed => "ERROR_REASON_ADDRESS_NOT_ALLOWED",
+            Self::DaemonAlreadyRegistered => "ERROR_REASON_DAEMON_ALREADY_REGISTERED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -246,6 +261,13 @@ impl ErrorReason {
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_STORE_FULL" => Some(Self::StoreFull),
             "ERROR_REASON_SUPERSEDED" => Some(Self::Superseded),
+            "ERROR_REASON_ORCHESTRATOR_DISABLED" => Some(Self::OrchestratorDisabled),
+            "ERROR_REASON_ROTATION_PENDING" => Some(Self::RotationPending),
+            "ERROR_REASON_RATE_LIMITED" => Some(Self::RateLimited),
+            "ERROR_REASON_ADDRESS_NOT_ALLOWED" => Some(Self::AddressNotAllowed),
+            "ERROR_REASON_DAEMON_ALREADY_REGISTERED" => {
+                Some(Self::DaemonAlreadyRegistered)
+            }
             _ => None,
         }
     }

@@ -601,6 +601,76 @@ pub struct DeliveryTime {
     #[prost(uint64, tag = "7")]
     pub max_ms: u64,
 }
+/// Whose health.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHealthRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+}
+/// How it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetHealthResponse {
+    /// A session lives, or a heartbeat came in the last 90 s.
+    #[prost(bool, tag = "1")]
+    pub healthy: bool,
+    /// As observed.
+    #[prost(enumeration = "Presence", tag = "2")]
+    pub presence: i32,
+    /// What its daemons report last: active, idle, busy, paused or error; empty if nothing.
+    #[prost(string, tag = "3")]
+    pub reported_status: ::prost::alloc::string::String,
+    /// In words.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// How it wants to be seen: online, away, busy or offline; empty if it does not say.
+    #[prost(string, tag = "5")]
+    pub reported_presence: ::prost::alloc::string::String,
+    /// In words.
+    #[prost(string, tag = "6")]
+    pub presence_text: ::prost::alloc::string::String,
+    /// By socket or REST; absent: never, or not in the last 7 days.
+    #[prost(message, optional, tag = "7")]
+    pub last_heartbeat_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since then, one each 30 s.
+    #[prost(uint32, tag = "8")]
+    pub missed_heartbeats: u32,
+    /// Oldest first: the last 100 of the last 24 h.
+    #[prost(message, repeated, tag = "9")]
+    pub metrics: ::prost::alloc::vec::Vec<MetricsRecord>,
+    /// Live sessions.
+    #[prost(uint32, tag = "10")]
+    pub sessions: u32,
+    /// Who has registered; absent: nobody.
+    #[prost(message, optional, tag = "11")]
+    pub registration: ::core::option::Option<DaemonRegistration>,
+}
+/// Numbers that a daemon reported.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetricsRecord {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// A JSON object.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub metrics: ::prost::bytes::Bytes,
+}
+/// A daemon that said it serves an orchestrator.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DaemonRegistration {
+    /// One run of it.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// What it says of itself, a JSON object.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub info: ::prost::bytes::Bytes,
+    /// Since when.
+    #[prost(message, optional, tag = "3")]
+    pub register_time: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// When RouteMessage answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1269,6 +1339,33 @@ pub mod router_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// How an orchestrator's daemons are: as observed, and as they say. Scope admin:read.
+        pub async fn get_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/GetHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "GetHealth"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1422,6 +1519,14 @@ pub mod router_service_server {
             request: tonic::Request<super::GetStatsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetStatsResponse>,
+            tonic::Status,
+        >;
+        /// How an orchestrator's daemons are: as observed, and as they say. Scope admin:read.
+        async fn get_health(
+            &self,
+            request: tonic::Request<super::GetHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthResponse>,
             tonic::Status,
         >;
     }
@@ -2185,6 +2290,51 @@ pub mod router_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/waystation.router.v1.RouterService/GetHealth" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHealthSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::GetHealthRequest>
+                    for GetHealthSvc<T> {
+                        type Response = super::GetHealthResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHealthRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::get_health(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHealthSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2295,6 +2445,9 @@ pub struct OpenSessionRequest {
     /// does not displace a newer connection of its daemon.
     #[prost(uint64, tag = "10")]
     pub born: u64,
+    /// Where the daemon is, as the gateway saw it: the organization may say from where its daemons connect.
+    #[prost(string, tag = "11")]
+    pub client_address: ::prost::alloc::string::String,
 }
 /// What a client remembers of a mailbox.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2669,6 +2822,94 @@ pub struct SendMessagesResponse {
     /// One for each.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<RouteMessageResult>,
+}
+/// A word from a daemon. What is empty stays as it was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportDaemonRequest {
+    /// Verified by the router; says whose word it is.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// It is a heartbeat.
+    #[prost(bool, tag = "2")]
+    pub heartbeat: bool,
+    /// active, idle, busy, paused or error. It holds for the live sessions of the same login too.
+    #[prost(string, tag = "3")]
+    pub status: ::prost::alloc::string::String,
+    /// The status in words, at most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// online, away, busy or offline.
+    #[prost(string, tag = "5")]
+    pub presence: ::prost::alloc::string::String,
+    /// The presence in words, at most 256 bytes.
+    #[prost(string, tag = "6")]
+    pub presence_text: ::prost::alloc::string::String,
+    /// A JSON object, at most 8 KiB.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub metrics: ::prost::bytes::Bytes,
+}
+/// Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportDaemonResponse {}
+/// Who serves an orchestrator.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisterDaemonRequest {
+    /// Verified by the router; says which orchestrator.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// One run of the daemon.
+    #[prost(string, tag = "2")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// What it says of itself: a JSON object, at most 16 KiB.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub info: ::prost::bytes::Bytes,
+}
+/// It does. Another that does and was heard in the last 90 s: ALREADY_EXISTS.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisterDaemonResponse {}
+/// Who does not any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnregisterDaemonRequest {
+    /// Verified by the router.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// As registered.
+    #[prost(string, tag = "2")]
+    pub instance_id: ::prost::alloc::string::String,
+}
+/// Done. It was not registered: NOT_FOUND.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnregisterDaemonResponse {}
+/// Whose sessions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDaemonSessionsRequest {
+    /// Verified by the router.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+}
+/// Sessions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDaemonSessionsResponse {
+    /// Live ones.
+    #[prost(message, repeated, tag = "1")]
+    pub sessions: ::prost::alloc::vec::Vec<SessionInfo>,
+}
+/// Which sessions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndDaemonSessionsRequest {
+    /// Verified by the router.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// One of the orchestrator's; empty: all of the token's login.
+    #[prost(string, tag = "2")]
+    pub session_id: ::prost::alloc::string::String,
+}
+/// Done. There was none: NOT_FOUND.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndDaemonSessionsResponse {
+    /// How many.
+    #[prost(uint32, tag = "1")]
+    pub ended: u32,
 }
 /// How the store judged what a client remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3063,6 +3304,156 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What a daemon says of itself by REST.
+        pub async fn report_daemon(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportDaemonResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/ReportDaemon",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "ReportDaemon",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A daemon says that it serves its orchestrator.
+        pub async fn register_daemon(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RegisterDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterDaemonResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/RegisterDaemon",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "RegisterDaemon",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A daemon says that it does not any more.
+        pub async fn unregister_daemon(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnregisterDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnregisterDaemonResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/UnregisterDaemon",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "UnregisterDaemon",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The live sessions of a daemon's orchestrator.
+        pub async fn list_daemon_sessions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDaemonSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDaemonSessionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/ListDaemonSessions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "ListDaemonSessions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends sessions of a daemon's orchestrator.
+        pub async fn end_daemon_sessions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndDaemonSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndDaemonSessionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/EndDaemonSessions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "EndDaemonSessions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3147,6 +3538,46 @@ pub mod session_service_server {
             request: tonic::Request<super::SendMessagesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SendMessagesResponse>,
+            tonic::Status,
+        >;
+        /// What a daemon says of itself by REST.
+        async fn report_daemon(
+            &self,
+            request: tonic::Request<super::ReportDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportDaemonResponse>,
+            tonic::Status,
+        >;
+        /// A daemon says that it serves its orchestrator.
+        async fn register_daemon(
+            &self,
+            request: tonic::Request<super::RegisterDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterDaemonResponse>,
+            tonic::Status,
+        >;
+        /// A daemon says that it does not any more.
+        async fn unregister_daemon(
+            &self,
+            request: tonic::Request<super::UnregisterDaemonRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnregisterDaemonResponse>,
+            tonic::Status,
+        >;
+        /// The live sessions of a daemon's orchestrator.
+        async fn list_daemon_sessions(
+            &self,
+            request: tonic::Request<super::ListDaemonSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDaemonSessionsResponse>,
+            tonic::Status,
+        >;
+        /// Ends sessions of a daemon's orchestrator.
+        async fn end_daemon_sessions(
+            &self,
+            request: tonic::Request<super::EndDaemonSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndDaemonSessionsResponse>,
             tonic::Status,
         >;
     }
@@ -3576,6 +4007,235 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/ReportDaemon" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportDaemonSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::ReportDaemonRequest>
+                    for ReportDaemonSvc<T> {
+                        type Response = super::ReportDaemonResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportDaemonRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::report_daemon(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportDaemonSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/RegisterDaemon" => {
+                    #[allow(non_camel_case_types)]
+                    struct RegisterDaemonSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::RegisterDaemonRequest>
+                    for RegisterDaemonSvc<T> {
+                        type Response = super::RegisterDaemonResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RegisterDaemonRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::register_daemon(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RegisterDaemonSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/UnregisterDaemon" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnregisterDaemonSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::UnregisterDaemonRequest>
+                    for UnregisterDaemonSvc<T> {
+                        type Response = super::UnregisterDaemonResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnregisterDaemonRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::unregister_daemon(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnregisterDaemonSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/ListDaemonSessions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDaemonSessionsSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::ListDaemonSessionsRequest>
+                    for ListDaemonSessionsSvc<T> {
+                        type Response = super::ListDaemonSessionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDaemonSessionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::list_daemon_sessions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDaemonSessionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/EndDaemonSessions" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndDaemonSessionsSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::EndDaemonSessionsRequest>
+                    for EndDaemonSessionsSvc<T> {
+                        type Response = super::EndDaemonSessionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndDaemonSessionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::end_daemon_sessions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndDaemonSessionsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

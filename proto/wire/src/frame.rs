@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use waystation_domain::policy::FrameKind;
 use waystation_domain::{
     ChannelId, DaemonId, Entry, Epoch, EventType, Gap, InstanceId, Lane, MessageId, OrchestratorId, Pattern, PerLane,
     ReportedStatus, ResumePoint, ResumeVerdict, SessionId, Timestamp, Window,
@@ -67,6 +68,25 @@ pub enum ClientFrame {
     },
     /// Leaves for good.
     Goodbye,
+}
+
+impl ClientFrame {
+    /// Its kind, which says who may send it.
+    pub fn kind(&self) -> FrameKind {
+        match self {
+            ClientFrame::Auth(_) => FrameKind::Auth,
+            ClientFrame::Heartbeat(_) => FrameKind::Heartbeat,
+            ClientFrame::Subscribe { .. } => FrameKind::Subscribe,
+            ClientFrame::Unsubscribe { .. } => FrameKind::Unsubscribe,
+            ClientFrame::Ack(_) => FrameKind::Ack,
+            ClientFrame::Nack { .. } => FrameKind::Nack,
+            ClientFrame::Reject { .. } => FrameKind::Reject,
+            ClientFrame::Extend { .. } => FrameKind::Extend,
+            ClientFrame::Send(_) => FrameKind::Send,
+            ClientFrame::AuthRefresh { .. } => FrameKind::AuthRefresh,
+            ClientFrame::Goodbye => FrameKind::Goodbye,
+        }
+    }
 }
 
 /// Events that have been processed.

@@ -1,33 +1,41 @@
 //! The rules of auth, without their transport.
 
+mod logins;
+mod records;
+mod signing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
-use subtle::ConstantTimeEq as _;
 use waystation_domain::{
-    ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, Revocation, Revoked, Scope, ScopeSet, Timestamp,
+    ApiKeyId, LoginId, OrganizationId, Revocation, Revoked, ScopeSet, SigningAlgorithm, Timestamp,
 };
-use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Readiness};
-use waystation_store::credential::{
-    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Rotation, SigningKey as StoredKey,
-};
+use waystation_store::audit::{AuditLog, Chain};
+use waystation_store::credential::{ApiKey, Login, NewSigningKey};
 use waystation_store::{CredentialStore, Store};
-use waystation_token::{ApiKeySecret, Claims, KeySet, Pepper, RefreshToken, SigningKey, TokenClass, Verifier};
+use waystation_token::{Claims, KeySet, Pepper, TrustedIssuer, Verifier};
 
 use crate::Config;
-use crate::metrics::{Kind, Metrics};
+use crate::audit::{Actor, Auditor, Event};
+use crate::metrics::Metrics;
+pub(crate) use logins::{DaemonLoginRequest, Profile};
+pub use records::NewApiKey;
+pub(crate) use records::{Rotation, SigningRotation};
+use signing::Ring;
 
-/// Life of a daemon's access token.
-const ACCESS_LIFE: Duration = Duration::from_secs(15 * 60);
-/// Life of a service's token.
-const SERVICE_LIFE: Duration = Duration::from_secs(60 * 60);
-/// How often the store is asked for revocations that other replicas made.
-const REVOCATIONS_EVERY: Duration = Duration::from_millis(500);
+/// How often the store is asked for what other replicas did.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// Looks that fail in a row before auth asks for no more traffic.
 const PATIENT_ROUNDS: u32 = 6;
+/// Keys whose logins are counted.
+const COUNTED_KEYS: u64 = 100_000;
+/// The time over which they are counted.
+pub(crate) const COUNTED_FOR: Duration = Duration::from_secs(60);
 
 /// A service that may log in.
 #[derive(Clone, Debug)]
@@ -53,81 +61,76 @@ pub struct Issued {
     pub claims: Claims,
 }
 
-/// What a daemon logs in with. No Debug: it holds a secret.
-pub(crate) struct DaemonLoginRequest {
-    pub(crate) key: String,
-    pub(crate) secret: String,
-    pub(crate) orchestrator: String,
-    pub(crate) daemon: String,
-    /// `None`: all that the key has.
-    pub(crate) scopes: Option<ScopeSet>,
-}
-
-/// A daemon's login.
-pub(crate) struct DaemonLogin {
-    pub(crate) access: Issued,
-    pub(crate) refresh: String,
-    pub(crate) organization: Organization,
-    pub(crate) orchestrator: Orchestrator,
-}
-
-/// A key to make.
-#[derive(Clone, Debug)]
-pub struct NewApiKey {
-    /// Tenant.
-    pub organization: OrganizationId,
-    /// `None`: for every orchestrator.
-    pub orchestrator: Option<OrchestratorId>,
-    /// What its logins may have.
-    pub scopes: ScopeSet,
-    /// `None`: never.
-    pub expires: Option<Timestamp>,
-}
-
 /// Issues and judges. Cheap to clone.
 #[derive(Clone)]
 pub struct Authority(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    signing: SigningKey,
+    ring: Ring,
+    /// What verifiers are told, and its version.
+    published: ArcSwap<Published>,
+    issuers: ArcSwap<Vec<TrustedIssuer>>,
     verifier: Verifier,
+    auditor: Auditor,
     pepper: Pepper,
     services: Vec<ServiceAccount>,
+    hs256: Option<SecretString>,
+    algorithm: SigningAlgorithm,
+    longest_life: Duration,
+    logins_per_key: u32,
+    logins: Cache<ApiKeyId, Arc<std::sync::atomic::AtomicU32>>,
     metrics: Metrics,
     context: Context,
 }
 
-/// One answer for every wrong credential: which part was wrong, an attacker need not know.
-fn wrong_credentials() -> Fault {
-    Fault::new(ErrorReason::Unauthenticated, "the credentials are not valid")
+/// What every verifier must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) jwks: Vec<u8>,
+    pub(crate) issuers: Vec<TrustedIssuer>,
+    pub(crate) version: String,
 }
 
 impl Authority {
     pub(crate) async fn open(config: Config, store: Store, metrics: Metrics, context: &Context) -> Result<Self, Fault> {
-        let offered =
-            StoredKey { id: context.entropy.id(), seed: context.entropy.secret(), created: context.clock.now() };
+        let offered = NewSigningKey {
+            id: context.entropy.id(),
+            algorithm: config.signing_algorithm,
+            seed: context.entropy.secret(),
+            lead: Duration::ZERO,
+            retiring: Duration::ZERO,
+        };
         let kept = loop {
-            match store.credentials.signing_key(offered.clone(), None).await {
+            match store.credentials.first_signing_key(offered.clone(), None).await {
                 Ok(kept) => break kept,
-                Err(unavailable) => tracing::warn!("cannot read the signing key: {unavailable}"),
+                Err(unavailable) => tracing::warn!("cannot read the signing keys: {unavailable}"),
             }
             tokio::select! {
-                () = tokio::time::sleep(REVOCATIONS_EVERY) => {}
+                () = tokio::time::sleep(FOLLOW_EVERY) => {}
                 () = context.lifecycle.stopping() => return Err(Fault::unavailable("auth is stopping")),
             }
         };
-        let signing =
-            SigningKey::from_seed(&kept.id, &kept.seed).map_err(|error| Fault::field("signing key", error))?;
-        let verifier = Verifier::default();
-        let mut keys = KeySet::from_jwks(&KeySet::to_jwks(&[&signing])).map_err(|error| Fault::field("keys", error))?;
-        if let Some(secret) = &config.hs256 {
-            let secret = secret.expose_secret().as_bytes();
-            keys = keys.with_hs256(secret).map_err(|error| Fault::field("DAEMON_JWT_SECRET", error))?;
-        }
-        verifier.set_keys(keys);
-        let Config { pepper, services, .. } = config;
-        Ok(Authority(Arc::new(Inner { store, signing, verifier, pepper, services, metrics, context: context.clone() })))
+        let Config { pepper, services, hs256, signing_algorithm, longest_life, logins_per_key, .. } = config;
+        let authority = Authority(Arc::new(Inner {
+            auditor: Auditor::start(store.clone(), pepper.clone(), context),
+            store,
+            ring: Ring::new(kept)?,
+            published: ArcSwap::default(),
+            issuers: ArcSwap::default(),
+            verifier: Verifier::default(),
+            pepper,
+            services,
+            hs256,
+            algorithm: signing_algorithm,
+            longest_life,
+            logins_per_key,
+            logins: Cache::builder().max_capacity(COUNTED_KEYS).time_to_live(COUNTED_FOR).build(),
+            metrics,
+            context: context.clone(),
+        }));
+        authority.publish()?;
+        Ok(authority)
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
@@ -142,29 +145,65 @@ impl Authority {
         &self.0.store
     }
 
+    pub(crate) fn pepper(&self) -> &Pepper {
+        &self.0.pepper
+    }
+
     fn credentials(&self) -> &dyn CredentialStore {
         &*self.0.store.credentials
     }
 
-    pub(crate) fn key_set(&self) -> Vec<u8> {
-        KeySet::to_jwks(&[&self.0.signing])
+    fn now(&self) -> Timestamp {
+        self.0.context.clock.now()
     }
 
-    /// Takes in what any replica revokes.
-    /// Takes in what other replicas revoke. Whether that works says whether the store answers.
-    pub(crate) fn follow_revocations(&self, readiness: Readiness) {
+    pub(crate) fn published(&self) -> Arc<Published> {
+        self.0.published.load_full()
+    }
+
+    /// Trusts these issuers from now on.
+    ///
+    /// # Errors
+    /// If the keys of one cannot be used; then nothing changes.
+    pub(crate) fn trust(&self, issuers: Vec<TrustedIssuer>) -> Result<(), Fault> {
+        let before = self.0.issuers.swap(Arc::new(issuers));
+        self.publish().inspect_err(|_| self.0.issuers.store(before))
+    }
+
+    /// Tells verifiers, this one first, which keys there are now.
+    fn publish(&self) -> Result<(), Fault> {
+        let (jwks, issuers) = (self.0.ring.jwks(self.now()), self.0.issuers.load_full());
+        let known = self.0.published.load();
+        if known.jwks == jwks && known.issuers == *issuers {
+            return Ok(());
+        }
+        let bad = |error: waystation_token::KeySetError| Fault::field("keys", error);
+        let mut keys = KeySet::from_jwks(&jwks).map_err(bad)?;
+        if let Some(secret) = &self.0.hs256 {
+            keys = keys.with_hs256(secret.expose_secret().as_bytes()).map_err(bad)?;
+        }
+        for issuer in issuers.iter() {
+            keys = keys.with_issuer(issuer.clone()).map_err(bad)?;
+        }
+        self.0.verifier.set_keys(keys);
+        let version = waystation_token::digest_of(&[&jwks, format!("{issuers:?}").as_bytes()]);
+        self.0.published.store(Arc::new(Published { jwks, issuers: issuers.to_vec(), version }));
+        Ok(())
+    }
+
+    /// Takes in what other replicas revoke and rotate. Whether that works says whether the store answers.
+    pub(crate) fn follow(&self, readiness: Readiness) {
         let this = self.clone();
         self.0.context.lifecycle.spawn(async move {
             let (mut cursor, mut failed) = (0, 0);
             loop {
-                match this.revocations_after(cursor).await {
-                    Ok((news, next)) => {
-                        this.0.verifier.revoke(news);
-                        (cursor, failed) = (next, 0);
+                match this.follow_once(&mut cursor).await {
+                    Ok(()) => {
+                        failed = 0;
                         readiness.set(true);
                     }
                     Err(fault) => {
-                        tracing::warn!("cannot read revocations: {fault:?}");
+                        tracing::warn!("cannot follow the store: {fault:?}");
                         failed += 1;
                         if failed >= PATIENT_ROUNDS {
                             readiness.set(false);
@@ -172,11 +211,21 @@ impl Authority {
                     }
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(REVOCATIONS_EVERY) => {}
+                    () = tokio::time::sleep(FOLLOW_EVERY) => {}
                     () = this.0.context.lifecycle.stopping() => return readiness.set(false),
                 }
             }
         });
+    }
+
+    async fn follow_once(&self, cursor: &mut u64) -> Result<(), Fault> {
+        let (news, next) = self.revocations_after(*cursor).await?;
+        if !news.is_empty() {
+            self.0.verifier.revoke(news);
+        }
+        *cursor = next;
+        self.0.ring.take(self.credentials().signing_keys().await.map_err(Fault::unavailable)?)?;
+        self.publish()
     }
 
     /// Revocations after a cursor, and the cursor to go on from.
@@ -184,178 +233,6 @@ impl Authority {
         let found = self.credentials().revocations(cursor).await.map_err(Fault::unavailable)?;
         let next = found.last().map_or(cursor, |(cursor, _)| *cursor);
         Ok((found.into_iter().map(|(_, revocation)| revocation).collect(), next))
-    }
-
-    /// Signs a token.
-    fn issue(&self, claims: Claims) -> Issued {
-        Issued { token: self.0.signing.sign(&claims), claims }
-    }
-
-    fn claims(&self, class: TokenClass, subject: &str, scopes: ScopeSet, life: Duration) -> Result<Claims, Fault> {
-        let now = self.0.context.clock.now();
-        let id = self.0.context.entropy.id();
-        Ok(Claims {
-            id: id.parse().map_err(|error| Fault::field("jti", error))?,
-            class,
-            subject: subject.to_owned(),
-            organization: None,
-            orchestrator: None,
-            daemon: None,
-            login: None,
-            key: None,
-            scopes,
-            issued: now,
-            expires: now.after(life),
-        })
-    }
-
-    /// A token for a backend of one organization.
-    ///
-    /// # Errors
-    /// Never in practice: ids of tokens are well-formed.
-    pub fn service_token(
-        &self,
-        service: &str,
-        organization: Option<OrganizationId>,
-        scopes: ScopeSet,
-        life: Duration,
-    ) -> Result<Issued, Fault> {
-        let claims = self.claims(TokenClass::Service, service, scopes, life)?;
-        Ok(self.issue(Claims { organization, ..claims }))
-    }
-
-    /// A token for an operator.
-    ///
-    /// # Errors
-    /// Never in practice: ids of tokens are well-formed.
-    pub fn operator_token(&self, operator: &str, life: Duration) -> Result<Issued, Fault> {
-        let scopes = [Scope::AdminAll].into_iter().collect();
-        Ok(self.issue(self.claims(TokenClass::Operator, operator, scopes, life)?))
-    }
-
-    pub(crate) fn log_in_service(
-        &self,
-        name: &str,
-        secret: &str,
-        organization: Option<OrganizationId>,
-        requested: Option<ScopeSet>,
-    ) -> Result<Issued, Fault> {
-        let account = self.judge_service(name, secret);
-        let account = self.0.metrics.login(Kind::Service, account)?;
-        if account.operator {
-            return self.operator_token(name, SERVICE_LIFE);
-        }
-        let organization = match (&account.organization, organization) {
-            (Some(own), Some(named)) if *own != named => return Err(Fault::not_found("organization")),
-            (Some(own), _) => Some(own.clone()),
-            (None, named) => named,
-        };
-        let scopes = requested.map_or(account.scopes, |requested| account.scopes.intersection(requested));
-        self.service_token(name, organization, scopes, SERVICE_LIFE)
-    }
-
-    fn judge_service(&self, name: &str, secret: &str) -> Result<&ServiceAccount, Fault> {
-        let account = self.0.services.iter().find(|account| account.name == name).ok_or_else(wrong_credentials)?;
-        let same = account.secret.expose_secret().as_bytes().ct_eq(secret.as_bytes());
-        if bool::from(same) { Ok(account) } else { Err(wrong_credentials()) }
-    }
-
-    pub(crate) async fn log_in_daemon(&self, asked: DaemonLoginRequest) -> Result<DaemonLogin, Fault> {
-        let outcome = self.judge_daemon(asked).await;
-        self.0.metrics.login(Kind::Daemon, outcome)
-    }
-
-    async fn judge_daemon(&self, asked: DaemonLoginRequest) -> Result<DaemonLogin, Fault> {
-        let DaemonLoginRequest { key, secret, orchestrator, daemon, scopes: requested } = asked;
-        let key = self.judge_key(&key, &secret).await?;
-        let orchestrator = match (&key.orchestrator, orchestrator.as_str()) {
-            (None, "") => return Err(Fault::field("orchestrator_id", "must not be empty: the key is bound to none")),
-            (Some(bound), "") => bound.clone(),
-            (_, named) => waystation_rpc::convert::parse("orchestrator_id", named)?,
-        };
-        if key.orchestrator.as_ref().is_some_and(|bound| *bound != orchestrator) {
-            return Err(Fault::not_found("orchestrator"));
-        }
-        let daemon: Option<DaemonId> = waystation_rpc::convert::parse_optional("daemon_id", &daemon)?;
-        let organization = self.credentials().organization(&key.organization).await.map_err(Fault::unavailable)?;
-        let organization = organization.ok_or_else(wrong_credentials)?;
-        let orchestrator = self.orchestrator(&organization, &orchestrator).await?;
-        let scopes = requested.map_or(key.scopes, |requested| key.scopes.intersection(requested));
-        let login = Login {
-            id: self.0.context.entropy.id().parse().map_err(|error| Fault::field("login", error))?,
-            organization: organization.id.clone(),
-            orchestrator: orchestrator.id.clone(),
-            daemon,
-            key: key.id,
-            scopes,
-            counter: 1,
-            rotated: self.0.context.clock.now(),
-            revoked: false,
-        };
-        self.credentials().create_login(login.clone(), None).await.map_err(Fault::unavailable)?;
-        let (access, refresh) = self.tokens_of(&login)?;
-        Ok(DaemonLogin { access, refresh, organization, orchestrator })
-    }
-
-    async fn judge_key(&self, id: &str, secret: &str) -> Result<ApiKey, Fault> {
-        let presented = ApiKeySecret::parse(secret).map_err(|_| wrong_credentials())?;
-        if presented.id().as_str() != id {
-            return Err(wrong_credentials());
-        }
-        let key = self.credentials().api_key(presented.id()).await.map_err(Fault::unavailable)?;
-        let key = key.ok_or_else(wrong_credentials)?;
-        let now = self.0.context.clock.now();
-        let valid = presented.matches(&self.0.pepper, &key.mac)
-            && !key.revoked
-            && key.expires.is_none_or(|expires| expires > now);
-        if valid { Ok(key) } else { Err(wrong_credentials()) }
-    }
-
-    /// The record of an orchestrator; one that need not be made beforehand is as good as made.
-    async fn orchestrator(&self, of: &Organization, id: &OrchestratorId) -> Result<Orchestrator, Fault> {
-        let found = self.credentials().orchestrator(&of.id, id).await.map_err(Fault::unavailable)?;
-        if let Some(orchestrator) = found {
-            return Ok(orchestrator);
-        }
-        let settings = self.credentials().settings(&of.id).await.map_err(Fault::unavailable)?;
-        if !settings.auto_create_orchestrators.unwrap_or(of.auto_create_orchestrators) {
-            return Err(Fault::not_found("orchestrator"));
-        }
-        Ok(Orchestrator { organization: of.id.clone(), id: id.clone(), display: Default::default() })
-    }
-
-    fn tokens_of(&self, login: &Login) -> Result<(Issued, String), Fault> {
-        let claims = self.claims(TokenClass::Access, login.orchestrator.as_str(), login.scopes, ACCESS_LIFE)?;
-        let access = self.issue(Claims {
-            organization: Some(login.organization.clone()),
-            orchestrator: Some(login.orchestrator.clone()),
-            daemon: login.daemon.clone(),
-            login: Some(login.id.clone()),
-            key: Some(login.key.clone()),
-            ..claims
-        });
-        let refresh = RefreshToken { login: login.id.clone(), number: login.counter }.expose(&self.0.pepper);
-        Ok((access, refresh))
-    }
-
-    pub(crate) async fn refresh(&self, token: &str) -> Result<(Issued, String), Fault> {
-        let outcome = self.judge_refresh(token).await;
-        self.0.metrics.login(Kind::Refresh, outcome)
-    }
-
-    async fn judge_refresh(&self, token: &str) -> Result<(Issued, String), Fault> {
-        let presented = RefreshToken::parse(token, &self.0.pepper)
-            .map_err(|_| Fault::new(ErrorReason::Unauthenticated, "the refresh token is not valid"))?;
-        let rotation = self.credentials().rotate(&presented.login, presented.number, None).await;
-        match rotation.map_err(Fault::unavailable)? {
-            Rotation::Valid(login) => self.tokens_of(&login),
-            Rotation::Reused => {
-                tracing::warn!(login = %presented.login, "a refresh token was used twice: the login is revoked");
-                Err(Fault::new(ErrorReason::TokenRevoked, "the refresh token was used before: log in again"))
-            }
-            Rotation::Revoked => Err(Fault::new(ErrorReason::TokenRevoked, "the login has been revoked")),
-            Rotation::Unknown => Err(Fault::new(ErrorReason::TokenExpired, "the login has ended")),
-        }
     }
 
     pub(crate) async fn revoke(&self, organization: &OrganizationId, revoked: Revoked) -> Result<(), Fault> {
@@ -371,81 +248,33 @@ impl Authority {
         self.credentials().api_key(id).await.map_err(Fault::unavailable)
     }
 
-    /// Makes a tenant.
+    /// Writes down what became of a change, and passes it on; `None`: of the cell itself.
     ///
     /// # Errors
-    /// If one of that id is there with other content.
-    pub async fn create_organization(&self, organization: Organization) -> Result<(), Fault> {
-        let created = self.credentials().create_organization(organization, None).await.map_err(Fault::unavailable)?;
-        judge_created(created, "organization")
-    }
-
-    /// Makes an addressee.
-    ///
-    /// # Errors
-    /// If one of that id is there with other content, or its organization is not.
-    pub async fn create_orchestrator(&self, orchestrator: Orchestrator) -> Result<(), Fault> {
-        let created = self.credentials().create_orchestrator(orchestrator, None).await.map_err(Fault::unavailable)?;
-        judge_created(created, "orchestrator")
-    }
-
-    /// What an organization has chosen.
-    ///
-    /// # Errors
-    /// NOT_FOUND if there is no such organization.
-    pub async fn settings(&self, id: &OrganizationId) -> Result<OrganizationSettings, Fault> {
-        let found = self.credentials().organization(id).await.map_err(Fault::unavailable)?;
-        let organization = found.ok_or_else(|| Fault::not_found("organization"))?;
-        let settings = self.credentials().settings(id).await.map_err(Fault::unavailable)?;
-        let open = settings.auto_create_orchestrators.or(Some(organization.auto_create_orchestrators));
-        Ok(OrganizationSettings { auto_create_orchestrators: open, ..settings })
-    }
-
-    /// Replaces what an organization has chosen.
-    ///
-    /// # Errors
-    /// NOT_FOUND if there is no such organization.
-    pub async fn set_settings(&self, id: &OrganizationId, settings: OrganizationSettings) -> Result<(), Fault> {
-        let known = self.credentials().set_settings(id, settings, None).await.map_err(Fault::unavailable)?;
-        known.then_some(()).ok_or_else(|| Fault::not_found("organization"))
-    }
-
-    /// Makes a key with a new id and secret, which is shown here and never again.
-    ///
-    /// # Errors
-    /// If the organization is not there.
-    pub async fn create_api_key(&self, new: NewApiKey) -> Result<ApiKeySecret, Fault> {
-        let id = self.0.context.entropy.id()[..20].parse().map_err(|error| Fault::field("key", error))?;
-        let secret = ApiKeySecret::new(id, self.0.context.entropy.secret());
-        self.keep_api_key(new, &secret).await?;
-        Ok(secret)
-    }
-
-    /// Keeps a key whose secret is known already.
-    ///
-    /// # Errors
-    /// If one of that id is there with other content, or its organization is not.
-    pub async fn keep_api_key(&self, new: NewApiKey, secret: &ApiKeySecret) -> Result<(), Fault> {
-        let key = ApiKey {
-            id: secret.id().clone(),
-            organization: new.organization,
-            orchestrator: new.orchestrator,
-            scopes: new.scopes,
-            mac: secret.mac(&self.0.pepper),
-            expires: new.expires,
-            revoked: false,
+    /// Those of the change, or UNAVAILABLE if it cannot be written down.
+    pub(crate) async fn account<T>(
+        &self,
+        organization: Option<&OrganizationId>,
+        action: &'static str,
+        actor: &Actor,
+        (target, detail): (String, String),
+        outcome: Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let event = Event {
+            chain: Chain { organization: organization.cloned(), log: AuditLog::Changes },
+            action,
+            actor: actor.name.clone(),
+            target,
+            request: actor.request.clone(),
+            result: outcome.as_ref().err().map_or("ok", Fault::name),
+            detail,
         };
-        let created = self.credentials().create_api_key(key, None).await.map_err(Fault::unavailable)?;
-        judge_created(created, "API key")
-    }
-}
-
-fn judge_created(created: Created, what: &str) -> Result<(), Fault> {
-    match created {
-        Created::Yes => Ok(()),
-        Created::Conflict => {
-            Err(Fault::new(ErrorReason::AlreadyExists, format!("this {what} exists with other content")))
+        match outcome {
+            Ok(value) => self.0.auditor.record(event).await.map(|()| value),
+            Err(fault) => {
+                self.0.auditor.note(event).await;
+                Err(fault)
+            }
         }
-        Created::NoParent => Err(Fault::not_found("organization")),
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use waystation_domain::{OrganizationId, Scope, ScopeSet};
+use waystation_domain::{OrganizationId, Scope, ScopeSet, SigningAlgorithm};
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, bind};
 use waystation_store::RedisConfig;
-use waystation_token::Pepper;
+use waystation_token::{IssuedFor, Pepper, TrustedIssuer};
 
-use crate::{Config, Listeners, ServiceAccount};
+use crate::{Config, IssuerConfig, Keys, Listeners, ServiceAccount};
 
 /// Shortest secret of a service, in bytes.
 const SECRET: usize = 16;
@@ -37,7 +37,10 @@ pub struct AuthSettings {
     bootstrap_token_file: Option<PathBuf>,
     jwt_secret: Option<SecretString>,
     jwt_secret_file: Option<PathBuf>,
+    signing_algorithm: String,
+    logins_per_key_per_minute: u32,
     services: Vec<ServiceSettings>,
+    issuers: Vec<IssuerSettings>,
     redis: RedisConfig,
     process: ProcessSettings,
 }
@@ -51,6 +54,26 @@ pub struct ServiceSettings {
     secret_file: Option<PathBuf>,
     organization: Option<String>,
     scopes: Vec<String>,
+}
+
+/// Somebody else whose tokens are accepted from daemons.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerSettings {
+    issuer: String,
+    audience: String,
+    jwks_file: Option<PathBuf>,
+    jwks_url: Option<String>,
+    organization: Option<String>,
+    organization_claim: Option<String>,
+    #[serde(default = "subject")]
+    orchestrator_claim: String,
+    scopes_claim: Option<String>,
+    scopes: Vec<String>,
+}
+
+fn subject() -> String {
+    "sub".to_owned()
 }
 
 impl Default for AuthSettings {
@@ -68,7 +91,10 @@ impl Default for AuthSettings {
             bootstrap_token_file: None,
             jwt_secret: None,
             jwt_secret_file: None,
+            signing_algorithm: SigningAlgorithm::default().to_string(),
+            logins_per_key_per_minute: crate::LOGINS_PER_KEY,
             services: Vec::new(),
+            issuers: Vec::new(),
             redis: RedisConfig::default(),
             process: ProcessSettings::default(),
         }
@@ -104,16 +130,60 @@ fn account(name: &str, secret: SecretString) -> ServiceAccount {
     ServiceAccount { name: name.to_owned(), secret, organization: None, scopes: ScopeSet::default(), operator: false }
 }
 
+/// Known scopes, at least one.
+fn scopes(key: &str, texts: &[String]) -> Result<ScopeSet, SettingsError> {
+    let scopes = texts.iter().map(|scope| scope.parse::<Scope>());
+    let scopes: ScopeSet = scopes.collect::<Result<_, _>>().map_err(|error| SettingsError::of(key, error))?;
+    if scopes.is_empty() { Err(SettingsError::of(key, "at least one is needed")) } else { Ok(scopes) }
+}
+
+impl IssuerSettings {
+    fn config(&self, key: &str) -> Result<IssuerConfig, SettingsError> {
+        let of = |name: &str| format!("{key}.{name}");
+        let keys = match (&self.jwks_file, &self.jwks_url) {
+            (Some(file), None) => Keys::File(file.clone()),
+            (None, Some(url)) => {
+                let uri: http::Uri = url.parse().map_err(|error| SettingsError::of(&of("jwks_url"), error))?;
+                if !matches!(uri.scheme_str(), Some("https" | "http")) {
+                    return Err(SettingsError::of(&of("jwks_url"), "must begin with https:// or http://"));
+                }
+                Keys::Url(uri)
+            }
+            _ => return Err(SettingsError::of(&of("jwks_file"), "exactly one of it and jwks_url is needed")),
+        };
+        let organization = match (&self.organization, &self.organization_claim) {
+            (Some(id), None) => {
+                let id = id.parse::<OrganizationId>();
+                IssuedFor::Organization(id.map_err(|error| SettingsError::of(&of("organization"), error))?)
+            }
+            (None, Some(claim)) => IssuedFor::Claim(claim.clone()),
+            _ => {
+                let problem = "exactly one of it and organization_claim is needed";
+                return Err(SettingsError::of(&of("organization"), problem));
+            }
+        };
+        let scopes = scopes(&of("scopes"), &self.scopes)?;
+        if scopes.contains(Scope::AdminAll) {
+            return Err(SettingsError::of(&of("scopes"), "admin:* is for operators only"));
+        }
+        let trusted = TrustedIssuer {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            organization,
+            orchestrator_claim: self.orchestrator_claim.clone(),
+            scopes_claim: self.scopes_claim.clone(),
+            scopes,
+            jwks: Vec::new(),
+        };
+        Ok(IssuerConfig { trusted, keys })
+    }
+}
+
 impl ServiceSettings {
     fn account(&self, key: &str) -> Result<ServiceAccount, SettingsError> {
         let of = |name: &str| format!("{key}.{name}");
         let organization = self.organization.as_deref().map(str::parse::<OrganizationId>).transpose();
-        let scopes = self.scopes.iter().map(|scope| scope.parse::<Scope>());
-        let scopes: ScopeSet =
-            scopes.collect::<Result<_, _>>().map_err(|error| SettingsError::of(&of("scopes"), error))?;
-        if scopes.is_empty() {
-            return Err(SettingsError::of(&of("scopes"), "at least one is needed"));
-        }
+        let scopes = scopes(&of("scopes"), &self.scopes)?;
         let secret = required_secret(&of("secret"), self.secret.clone(), self.secret_file.as_deref(), SECRET)?;
         Ok(ServiceAccount {
             organization: organization.map_err(|error| SettingsError::of(&of("organization"), error))?,
@@ -139,10 +209,16 @@ impl Service for AuthProcess {
     async fn start(settings: AuthSettings, context: &Context) -> Result<Self, StartError> {
         let services = settings.accounts()?;
         let pepper = required_secret("pepper", settings.pepper, settings.pepper_file.as_deref(), PEPPER)?;
+        let algorithm = settings.signing_algorithm.parse::<SigningAlgorithm>();
+        let issuers = settings.issuers.iter().enumerate().map(|(n, issuer)| issuer.config(&format!("issuers[{n}]")));
         let config = Config {
             pepper: Pepper::new(pepper.expose_secret().as_bytes().to_vec()),
             services,
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
+            signing_algorithm: algorithm.map_err(|error| SettingsError::of("signing_algorithm", error))?,
+            longest_life: crate::LONGEST_LIFE,
+            issuers: issuers.collect::<Result<_, _>>()?,
+            logins_per_key: settings.logins_per_key_per_minute,
             reflection: settings.process.reflection,
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;

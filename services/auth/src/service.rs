@@ -1,5 +1,6 @@
 //! waystation.auth.v1.AuthService
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,10 @@ use waystation_rpc::convert::{parse, parse_optional, required, revocation_to, ti
 use waystation_rpc::{Caller, Fault};
 use waystation_token::{Claims, TokenError};
 
+use crate::audit::Actor;
 use crate::authority::{Authority, DaemonLoginRequest};
+use crate::credentials::{profile_to, shown};
+use crate::issuers;
 
 /// How often watchers are told what is new; with it R5 has five seconds to spare.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -29,38 +33,45 @@ fn requested(scopes: &[String]) -> Option<ScopeSet> {
     (!scopes.is_empty()).then(|| ScopeSet::from_known(scopes.iter().map(String::as_str)))
 }
 
+/// Where a daemon is: what a gateway says, or else where the caller itself connects from.
+fn address_of<T>(request: &Request<T>, told: &str) -> Option<IpAddr> {
+    let by_gateway = Caller::of(request).is_ok_and(|caller| caller.is_service("gateway"));
+    if by_gateway { told.parse().ok() } else { request.remote_addr().map(|address| address.ip()) }
+}
+
+fn target_of(revoked: &Revoked) -> String {
+    match revoked {
+        Revoked::Token(id) => format!("token:{id}"),
+        Revoked::Login(id) => format!("login:{id}"),
+        Revoked::ApiKey(id) => format!("api_key:{id}"),
+        Revoked::Orchestrator(id) => format!("orchestrator:{id}"),
+        Revoked::Organization => "organization".to_owned(),
+    }
+}
+
 #[async_trait]
 impl AuthService for AuthApi {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
-        let IssueTokenRequest { api_key, api_secret, orchestrator_id, daemon_id, scopes } = request.into_inner();
+        let (address, actor) = (address_of(&request, &request.get_ref().client_address), Actor::of(&request));
+        let IssueTokenRequest { api_key, api_secret, orchestrator_id, daemon_id, scopes, .. } = request.into_inner();
         let asked = DaemonLoginRequest {
             key: api_key,
             secret: api_secret,
             orchestrator: orchestrator_id,
             daemon: daemon_id,
             scopes: requested(&scopes),
+            address,
+            request: actor.request,
         };
         let login = self.0.log_in_daemon(asked).await?;
         let claims = login.access.claims;
-        let display = login.orchestrator.display;
         Ok(Response::new(IssueTokenResponse {
             access_token: login.access.token,
             refresh_token: login.refresh,
             expire_time: Some(timestamp_to(claims.expires)),
             session_id: claims.login.map(|login| login.to_string()).unwrap_or_default(),
             scopes: claims.scopes.to_strings(),
-            orchestrator: Some(OrchestratorProfile {
-                orchestrator_id: login.orchestrator.id.to_string(),
-                organization_id: login.organization.id.to_string(),
-                organization_name: login.organization.name,
-                organization_slug: login.organization.slug,
-                display: Some(OrchestratorDisplay {
-                    discipline: display.discipline,
-                    role: display.role,
-                    user_name: display.user_name,
-                    user_email: display.user_email,
-                }),
-            }),
+            orchestrator: Some(profile_to(login.profile)),
         }))
     }
 
@@ -68,9 +79,10 @@ impl AuthService for AuthApi {
         &self,
         request: Request<IssueServiceTokenRequest>,
     ) -> Result<Response<IssueServiceTokenResponse>, Status> {
+        let actor = Actor::of(&request);
         let IssueServiceTokenRequest { service, secret, organization_id, scopes } = request.into_inner();
         let organization = parse_optional("organization_id", &organization_id)?;
-        let issued = self.0.log_in_service(&service, &secret, organization, requested(&scopes))?;
+        let issued = self.0.log_in_service(&service, &secret, organization, requested(&scopes), actor.request).await?;
         Ok(Response::new(IssueServiceTokenResponse {
             access_token: issued.token,
             expire_time: Some(timestamp_to(issued.claims.expires)),
@@ -82,7 +94,8 @@ impl AuthService for AuthApi {
         &self,
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
-        let (access, refresh) = self.0.refresh(&request.into_inner().refresh_token).await?;
+        let address = address_of(&request, &request.get_ref().client_address);
+        let (access, refresh) = self.0.refresh(&request.into_inner().refresh_token, address).await?;
         Ok(Response::new(RefreshTokenResponse {
             access_token: access.token,
             refresh_token: refresh,
@@ -116,16 +129,34 @@ impl AuthService for AuthApi {
         &self,
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, actor) = (Caller::of(&request)?, Actor::of(&request));
         let request = request.into_inner();
         let target = required("target", request.target)?;
         let (organization, revoked) = self.resolve(target, &request.orchestrator_organization_id, &caller).await?;
-        self.0.revoke(&organization, revoked).await?;
+        let about = (target_of(&revoked), shown("reason", request.reason)?);
+        let outcome = self.0.revoke(&organization, revoked).await;
+        self.0.account(Some(&organization), "token.revoked", &actor, about, outcome).await?;
         Ok(Response::new(RevokeTokenResponse {}))
     }
 
     async fn get_key_set(&self, _: Request<GetKeySetRequest>) -> Result<Response<GetKeySetResponse>, Status> {
-        Ok(Response::new(GetKeySetResponse { jwks: self.0.key_set().into() }))
+        let published = self.0.published();
+        Ok(Response::new(GetKeySetResponse {
+            jwks: published.jwks.clone().into(),
+            issuers: published.issuers.iter().map(issuers::to_wire).collect(),
+            version: published.version.clone(),
+        }))
+    }
+
+    async fn get_profile(&self, request: Request<GetProfileRequest>) -> Result<Response<GetProfileResponse>, Status> {
+        let claims = self.judge(&request.into_inner().access_token)?;
+        let daemon = claims.as_daemon().ok_or(TokenError::Invalid).map_err(Fault::from)?;
+        let profile = self.0.profile(&daemon.organization, &daemon.orchestrator, None).await?;
+        Ok(Response::new(GetProfileResponse {
+            orchestrator: Some(profile_to(profile)),
+            scopes: claims.scopes.to_strings(),
+            session_id: daemon.login.to_string(),
+        }))
     }
 
     type WatchRevocationsStream = ReceiverStream<Result<WatchRevocationsResponse, Status>>;
@@ -160,7 +191,8 @@ async fn watch(authority: Authority, mut cursor: u64, sender: mpsc::Sender<Resul
         if !news.is_empty() || silent >= HEARTBEAT_ROUNDS {
             silent = 0;
             let revocations = news.iter().map(revocation_to).collect();
-            if sender.send(Ok(WatchRevocationsResponse { revocations, cursor })).await.is_err() {
+            let key_set_version = authority.published().version.clone();
+            if sender.send(Ok(WatchRevocationsResponse { revocations, cursor, key_set_version })).await.is_err() {
                 return;
             }
         }
@@ -190,8 +222,10 @@ impl AuthApi {
         match target {
             Target::Token(token) => {
                 let claims = self.judge(&token)?;
-                let organization = claims.organization.as_ref().ok_or_else(|| Fault::not_found("token"))?;
-                Ok((within(organization, "token")?, Revoked::Token(claims.id.clone())))
+                // A token of another tenant is to this caller what a forged one is.
+                let organization = claims.organization.as_ref().map(|organization| within(organization, "token"));
+                let organization = organization.and_then(Result::ok).ok_or(TokenError::Invalid)?;
+                Ok((organization, Revoked::Token(claims.id.clone())))
             }
             Target::SessionId(session) => {
                 let session = parse("session_id", &session)?;

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use prost_types::Duration as WireDuration;
-use waystation_domain::Window;
+use waystation_domain::{Network, Window};
 use waystation_proto::auth::v1::{OrganizationSettings as Wire, OverflowPolicy};
 use waystation_rpc::Fault;
+use waystation_rpc::convert::parse;
 use waystation_store::credential::OrganizationSettings;
 use waystation_store::limits;
 use waystation_store::mailbox::{MailboxLimits, Overflow};
@@ -17,6 +18,8 @@ const LEAST_BYTES: u64 = 256 * 1024;
 const SHORTEST: Duration = Duration::from_secs(1);
 const MOST_FRAMES: u32 = 1_000_000;
 const MOST_SESSIONS: u32 = 100;
+const MOST_MESSAGES: u32 = 1_000_000;
+const MOST_NETWORKS: usize = 32;
 
 /// A number within its range; 0: not chosen.
 fn chosen<T: PartialOrd + Default + Display + Copy>(
@@ -80,7 +83,19 @@ pub(crate) fn from_wire(wire: &Wire) -> Result<OrganizationSettings, Fault> {
         },
         sessions: chosen("sessions_per_orchestrator", wire.sessions_per_orchestrator, 1..=MOST_SESSIONS)?,
         auto_create_orchestrators: wire.auto_create_orchestrators,
+        messages_per_second: chosen("messages_per_second", wire.messages_per_second, 1..=MOST_MESSAGES)?,
+        networks: networks("settings.networks", &wire.networks)?,
     })
+}
+
+/// # Errors
+/// INVALID_ARGUMENT naming the field.
+pub(crate) fn networks(field: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
+    if texts.len() > MOST_NETWORKS {
+        return Err(Fault::field(field, format!("must have at most {MOST_NETWORKS} elements")));
+    }
+    let each = texts.iter().enumerate().map(|(index, text)| parse(&format!("{field}[{index}]"), text));
+    each.collect()
 }
 
 pub(crate) fn to_wire(settings: &OrganizationSettings) -> Wire {
@@ -101,6 +116,8 @@ pub(crate) fn to_wire(settings: &OrganizationSettings) -> Wire {
         max_in_flight_bytes: window.bytes,
         sessions_per_orchestrator: settings.sessions.unwrap_or(0),
         auto_create_orchestrators: settings.auto_create_orchestrators,
+        messages_per_second: settings.messages_per_second.unwrap_or(0),
+        networks: settings.networks.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -130,6 +147,9 @@ mod tests {
             ("frames_per_minute_announced", Wire { frames_per_minute_announced: u32::MAX, ..Wire::default() }),
             ("max_in_flight", Wire { max_in_flight: 1_001, ..Wire::default() }),
             ("max_in_flight_bytes", Wire { max_in_flight_bytes: 1, ..Wire::default() }),
+            ("messages_per_second", Wire { messages_per_second: 1_000_001, ..Wire::default() }),
+            ("networks[1]", Wire { networks: vec!["::1".into(), "192.0.2.1/24".into()], ..Wire::default() }),
+            ("networks", Wire { networks: vec!["::1".into(); 33], ..Wire::default() }),
             ("sessions_per_orchestrator", Wire { sessions_per_orchestrator: 101, ..Wire::default() }),
         ];
         for (field, wire) in bad {

@@ -1,8 +1,10 @@
 //! How many connections may wait for their login, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use waystation_domain::Network;
 
 use crate::Limits;
 
@@ -13,6 +15,8 @@ pub(crate) struct Admission(Arc<Inner>);
 struct Inner {
     most: usize,
     most_per_address: usize,
+    /// Through them come many.
+    proxies: Vec<Network>,
     counts: Mutex<Counts>,
 }
 
@@ -30,19 +34,12 @@ pub(crate) struct Unauthenticated {
     address: IpAddr,
 }
 
-/// Owners of IPv6 have whole networks: those count as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
-}
-
 impl Admission {
-    pub(crate) fn new(limits: Limits) -> Admission {
+    pub(crate) fn new(limits: Limits, proxies: Vec<Network>) -> Admission {
         Admission(Arc::new(Inner {
             most: limits.unauthenticated,
             most_per_address: limits.unauthenticated_per_address,
+            proxies,
             counts: Mutex::default(),
         }))
     }
@@ -59,10 +56,12 @@ impl Admission {
 
     /// `None`: too many wait already, or the gateway is stopping.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Unauthenticated> {
-        let address = network(address);
+        let is_proxy = self.0.proxies.iter().any(|network| network.contains(address));
+        let address = Network::counted_with(address);
         let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
-        if counts.closed || counts.all >= self.0.most || of_address >= self.0.most_per_address {
+        let too_many = !is_proxy && of_address >= self.0.most_per_address;
+        if counts.closed || counts.all >= self.0.most || too_many {
             return None;
         }
         counts.all += 1;
@@ -90,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_network_counts_as_one_address() {
-        let admission =
-            Admission::new(Limits { unauthenticated: 3, unauthenticated_per_address: 2, ..Limits::default() });
+        let limits = Limits { unauthenticated: 3, unauthenticated_per_address: 2, ..Limits::default() };
+        let admission = Admission::new(limits, Vec::new());
         let admit = |address: &str| admission.admit(address.parse().unwrap());
         let first = admit("2001:db8::1");
         let second = admit("2001:db8::2");
@@ -102,5 +101,13 @@ mod tests {
         assert!(admit("192.0.2.2").is_none(), "three wait in all");
         drop(first);
         assert!(admit("2001:db8::3").is_some());
+    }
+
+    #[test]
+    fn behind_a_proxy_are_many() {
+        let limits = Limits { unauthenticated: 3, unauthenticated_per_address: 1, ..Limits::default() };
+        let admission = Admission::new(limits, vec!["192.0.2.0/24".parse().unwrap()]);
+        let admitted: Vec<_> = (0..4).map(|_| admission.admit("192.0.2.1".parse().unwrap())).collect();
+        assert_eq!(admitted.iter().filter(|admitted| admitted.is_some()).count(), 3, "the limit of all holds");
     }
 }

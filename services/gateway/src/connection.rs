@@ -5,11 +5,12 @@ mod live;
 mod renewal;
 mod socket;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::net::TcpStream;
-use waystation_domain::{DaemonId, OrchestratorId, Scope, ScopeSet, SessionId, Subscriptions};
+use waystation_domain::{DaemonId, OrchestratorId, Scope, ScopeSet, SessionId, Subscriptions, allows_address};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_token::{Claims, TokenError};
@@ -18,6 +19,7 @@ use waystation_wire::{
 };
 
 use crate::admission::Unauthenticated;
+use crate::failures::TooManyFailures;
 use crate::registry::Registration;
 use crate::upstream::{OpenAnswer, OpenFailed, OpenRequest, SessionKey};
 use crate::{Parts, metrics};
@@ -37,13 +39,22 @@ struct Verified {
     claims: Arc<Claims>,
 }
 
+/// Who connects.
+pub(crate) struct Client {
+    /// Where it is.
+    pub(crate) address: IpAddr,
+    /// Its place among those that have not logged in.
+    pub(crate) admitted: Unauthenticated,
+}
+
 /// Runs until the socket or the session ends.
-pub(crate) async fn run(parts: Parts, stream: TcpStream, read: Vec<u8>, format: Format, admitted: Unauthenticated) {
+pub(crate) async fn run(parts: Parts, stream: TcpStream, read: Vec<u8>, format: Format, client: Client) {
+    let Client { address, admitted } = client;
     parts.metrics.connections.inc();
     parts.activities.tell(ActivityKind::ConnectionNew, About::default(), |_| {});
     let mut socket = Box::pin(Socket::new(stream, read, format, &parts)).await;
     // What is needed only at the login is given back before the long, idle life of the connection.
-    let code = match Box::pin(log_in(&parts, &mut socket)).await {
+    let code = match Box::pin(log_in(&parts, &mut socket, address)).await {
         Ok(live) => {
             drop(admitted);
             parts.metrics.sessions.inc();
@@ -75,24 +86,31 @@ fn tell_failed(parts: &Parts, orchestrator: &OrchestratorId, daemon: &DaemonId, 
 }
 
 /// From the first frame to an open session. An error is the code to close with, if it is not closed yet.
-async fn log_in(parts: &Parts, socket: &mut Socket) -> Result<Box<Live>, Option<CloseCode>> {
+async fn log_in(parts: &Parts, socket: &mut Socket, address: IpAddr) -> Result<Box<Live>, Option<CloseCode>> {
     let login = await_auth(parts, socket).await?;
     let reply_to = login.frame.clone();
+    if let Err(TooManyFailures { retry_after, current, most }) = parts.failures.check(address) {
+        socket.send(&ServerFrame::RateLimit { reply_to, action: "auth", retry_after, current, most }).await;
+        return Err(Some(CloseCode::RateLimited));
+    }
     let rejected = |rejection: AuthRejection, message: &str| ServerFrame::AuthError {
         reply_to: reply_to.clone(),
         rejection,
         message: message.to_owned(),
     };
-    let verified = match verify(parts, &login) {
+    let verified = match verify(parts, &login, address) {
         Ok(claims) => Verified { login, claims },
         Err((rejection, message)) => {
+            if rejection == AuthRejection::AuthFailed {
+                parts.failures.note(address);
+            }
             tell_failed(parts, &login.auth.orchestrator, &login.auth.daemon, rejection.name());
             socket.send(&rejected(rejection, message)).await;
             return Err(Some(rejection.close_code()));
         }
     };
     let (orchestrator, daemon) = (verified.login.auth.orchestrator.clone(), verified.login.auth.daemon.clone());
-    match open(parts, verified).await {
+    match open(parts, verified, address).await {
         Ok(live) => {
             let about = live.key().about();
             parts.activities.tell(ActivityKind::AuthSucceeded, about, |_| {});
@@ -143,7 +161,7 @@ async fn await_auth(parts: &Parts, socket: &mut Socket) -> Result<Login, Option<
 }
 
 /// The token must be valid, a daemon's, and say what the frame says.
-fn verify(parts: &Parts, login: &Login) -> Result<Arc<Claims>, (AuthRejection, &'static str)> {
+fn verify(parts: &Parts, login: &Login, address: IpAddr) -> Result<Arc<Claims>, (AuthRejection, &'static str)> {
     let verified = parts.verifier.verify(&login.auth.access_token, parts.context.clock.now());
     let claims = verified.map_err(|error| match error {
         TokenError::Expired => (AuthRejection::TokenExpired, "the token has expired"),
@@ -157,6 +175,9 @@ fn verify(parts: &Parts, login: &Login) -> Result<Arc<Claims>, (AuthRejection, &
     if daemon.daemon.as_ref().is_some_and(|bound| *bound != login.auth.daemon) {
         return Err((AuthRejection::AuthFailed, "the token is another daemon's"));
     }
+    if !allows_address(&claims.networks, address) {
+        return Err((AuthRejection::AuthFailed, "the token may not be used from this address"));
+    }
     let receives = [Scope::MessagesRead, Scope::EventsRead, Scope::ChannelsRead, Scope::PresenceRead];
     if !receives.into_iter().any(|scope| claims.scopes.allows(scope)) {
         return Err((AuthRejection::InsufficientScope, "the token allows to receive nothing"));
@@ -164,7 +185,7 @@ fn verify(parts: &Parts, login: &Login) -> Result<Arc<Claims>, (AuthRejection, &
     Ok(claims)
 }
 
-async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed> {
+async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<Live>, OpenFailed> {
     let Verified { login: Login { frame, auth }, claims } = verified;
     let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
     // Registered first: a push may come before the answer.
@@ -184,6 +205,7 @@ async fn open(parts: &Parts, verified: Verified) -> Result<Box<Live>, OpenFailed
         window: auth.window,
         resume: auth.resume,
         subscriptions,
+        address,
         born: 0,
     };
     let term = parts.lease.term();

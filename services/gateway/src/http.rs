@@ -1,17 +1,25 @@
 //! The public listener: HTTP until a request becomes a WebSocket.
 
+mod bearer;
+mod body;
 mod login;
+mod profile;
+mod registration;
+mod report;
+mod sessions;
 mod upgrade;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::http::HeaderMap;
+use axum::routing::{MethodRouter, delete, get, post, put};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use waystation_domain::policy::RestCall;
 
 use crate::Parts;
 use crate::admission::Unauthenticated;
@@ -71,13 +79,13 @@ fn admit(parts: &Parts, stream: TcpStream, peer: SocketAddr) {
     let lifecycle = parts.context.lifecycle.clone();
     parts.context.lifecycle.spawn(async move {
         tokio::select! {
-            () = speak_http(of_connection, stream, admitted) => {}
+            () = speak_http(of_connection, stream, peer.ip(), admitted) => {}
             () = lifecycle.stopping() => {}
         }
     });
 }
 
-async fn speak_http(parts: Parts, stream: TcpStream, admitted: Unauthenticated) {
+async fn speak_http(parts: Parts, stream: TcpStream, address: IpAddr, admitted: Unauthenticated) {
     let mut first = [0; 1];
     let spoke = tokio::time::timeout(parts.config.limits.first_byte, stream.peek(&mut first)).await;
     if !matches!(spoke, Ok(Ok(1))) {
@@ -85,7 +93,7 @@ async fn speak_http(parts: Parts, stream: TcpStream, admitted: Unauthenticated) 
     }
     let peer = Peer(Arc::new(Mutex::new(Some(admitted))));
     let head = parts.config.limits.head;
-    let service = TowerToHyperService::new(routes(parts, peer));
+    let service = TowerToHyperService::new(routes(Door { parts, peer, address }));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
@@ -98,16 +106,31 @@ async fn speak_http(parts: Parts, stream: TcpStream, admitted: Unauthenticated) 
     }
 }
 
-fn routes(parts: Parts, peer: Peer) -> Router {
-    let mut paths = vec![crate::PATH, "/api/daemon/ws", &parts.config.path];
+fn routes(door: Door) -> Router {
+    let mut paths = vec![crate::PATH, "/api/daemon/ws", &door.parts.config.path];
     paths.sort_unstable();
     paths.dedup();
     let sockets = paths.into_iter().fold(Router::new(), |all, path| all.route(path, get(upgrade::daemon_socket)));
-    sockets
-        .route("/api/daemon/auth", post(login::log_in))
-        .route("/api/daemon/auth/refresh", post(login::refresh))
-        .fallback(login::not_found)
-        .with_state(Door { parts, peer })
+    let calls = RestCall::ALL.iter().fold(sockets, |all, call| all.route(call.path(), handler(*call)));
+    calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found).with_state(door)
+}
+
+/// Each call of the policy has its handler; who may use it the handler asks of the same row.
+fn handler(call: RestCall) -> MethodRouter<Door> {
+    match call {
+        RestCall::LogIn => post(login::log_in),
+        RestCall::Refresh => post(login::refresh),
+        RestCall::Heartbeat => post(report::heartbeat),
+        RestCall::SetStatus => put(report::set_status),
+        RestCall::SetPresence => put(report::set_presence),
+        RestCall::GetConfig => get(profile::config),
+        RestCall::Register => post(registration::register),
+        RestCall::Unregister => post(registration::unregister),
+        RestCall::ListSessions => get(sessions::list),
+        RestCall::EndSessions => delete(sessions::end),
+        RestCall::GetHealth => get(profile::health),
+        RestCall::GetKeys => get(profile::keys),
+    }
 }
 
 /// What a request finds.
@@ -115,4 +138,27 @@ fn routes(parts: Parts, peer: Peer) -> Router {
 pub(crate) struct Door {
     pub(crate) parts: Parts,
     pub(crate) peer: Peer,
+    /// Where the connection comes from.
+    address: IpAddr,
+}
+
+/// What proxies add on the way.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+impl Door {
+    /// Where the client is: where the connection comes from, unless that is a proxy that is trusted to say more.
+    fn client_address(&self, headers: &HeaderMap) -> IpAddr {
+        let is_proxy =
+            |address: &IpAddr| self.parts.config.trusted_proxies.iter().any(|network| network.contains(*address));
+        let forwarded = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
+        let mut told: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+        let mut address = self.address;
+        // From the nearest on; what stands before an address that is not trusted is only its word.
+        while is_proxy(&address)
+            && let Some(before) = told.pop().and_then(|text| text.trim().parse().ok())
+        {
+            address = before;
+        }
+        address
+    }
 }

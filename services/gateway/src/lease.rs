@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use waystation_domain::IncarnationId;
-use waystation_rpc::Fault;
+use waystation_rpc::{Fault, Heard};
 use waystation_runtime::Context;
 
 use crate::Parts;
@@ -34,6 +34,8 @@ struct Inner {
     valid_until: AtomicU64,
     /// It is about to stop: no session begins here.
     draining: AtomicBool,
+    /// When auth was heard, and for how long it may be silent.
+    sight: Option<(Heard, Duration)>,
 }
 
 fn mint(context: &Context) -> IncarnationId {
@@ -42,13 +44,14 @@ fn mint(context: &Context) -> IncarnationId {
 }
 
 impl Lease {
-    pub(crate) fn new(context: &Context) -> Lease {
+    pub(crate) fn new(context: &Context, sight: Option<(Heard, Duration)>) -> Lease {
         Lease(Arc::new(Inner {
             incarnation: ArcSwap::from_pointee(mint(context)),
             term: AtomicU64::new(0),
             started: context.clock.instant(),
             valid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            sight,
         }))
     }
 
@@ -58,7 +61,17 @@ impl Lease {
 
     /// Whether anything may be delivered.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.holds(now) && self.sees(now)
+    }
+
+    /// Whether the store still counts the sessions of this gateway.
+    fn holds(&self, now: Instant) -> bool {
         self.millis(now) < self.0.valid_until.load(Ordering::Acquire)
+    }
+
+    /// Whether it is known what has been revoked (R5).
+    fn sees(&self, now: Instant) -> bool {
+        self.0.sight.as_ref().is_none_or(|(heard, silence)| heard.within(*silence, now))
     }
 
     /// Which incarnation this is, counted.
@@ -106,7 +119,7 @@ pub(crate) async fn keep(parts: &Parts) {
     let parts = parts.clone();
     let lifecycle = parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
-        let mut pause = RENEW_EVERY;
+        let (mut pause, mut saw) = (RENEW_EVERY, true);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -119,6 +132,18 @@ pub(crate) async fn keep(parts: &Parts) {
                     AGAIN
                 }
             };
+            let sees = parts.lease.sees(parts.context.clock.instant());
+            if sees != saw {
+                tracing::warn!(
+                    sees,
+                    "auth was silent: what is revoked is not known while it is, and nothing is delivered"
+                );
+            }
+            if sees && !saw {
+                // What came in the meantime was let go by.
+                parts.registry.send_all(|| Event::PossibleLoss);
+            }
+            saw = sees;
             parts.show_readiness();
         }
     });
@@ -137,7 +162,7 @@ pub(crate) async fn renew(parts: &Parts) -> Result<(), Fault> {
     let lease = &parts.lease;
     let draining = lease.is_draining();
     let asked = parts.context.clock.instant();
-    let was_valid = lease.is_valid(asked);
+    let was_valid = lease.holds(asked);
     let address = parts.config.advertised.clone();
     if parts.upstream.renew(&lease.incarnation(), address.clone(), draining).await? {
         // Before the new lease begins, so that no session can take it for the one it was opened under.

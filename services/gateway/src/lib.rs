@@ -8,6 +8,7 @@ mod api;
 mod connection;
 mod deliver;
 mod drain;
+mod failures;
 mod http;
 mod lease;
 mod metrics;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use waystation_domain::Timestamp;
+use waystation_domain::{Network, Timestamp};
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
@@ -51,11 +52,19 @@ pub struct Config {
     pub path: String,
     /// Web pages that may connect; without an Origin it is a daemon.
     pub allowed_origins: Vec<String>,
+    /// Proxies before this gateway: what they say of where a client is, in `X-Forwarded-For`, is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Without a word from auth for so long nothing is delivered: what was revoked in the meantime is not known.
+    /// `None`: it is delivered all the same.
+    pub revocation_silence: Option<Duration>,
     /// Numbers of sessions.
     pub session: SessionConfig,
     /// Numbers of connections.
     pub limits: Limits,
 }
+
+/// See [`Config::revocation_silence`]; unless configured otherwise.
+pub const REVOCATION_SILENCE: Duration = Duration::from_secs(30);
 
 /// Numbers of connections (security, rows 7 to 9).
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +87,10 @@ pub struct Limits {
     pub unauthenticated: usize,
     /// See above.
     pub unauthenticated_per_address: usize,
+    /// Logins that may fail in a minute: in all, and from one address (/64 for IPv6).
+    pub failed_logins: u32,
+    /// See above.
+    pub failed_logins_per_address: u32,
     /// Pings, pongs and empty frames of a client in ten seconds.
     pub control_frames: u32,
     /// When stopping, clients come back within this time, each at a moment of its own.
@@ -96,6 +109,8 @@ impl Default for Limits {
             write_stall: Duration::from_secs(10),
             unauthenticated: 8_192,
             unauthenticated_per_address: 2_048,
+            failed_logins: 10_000,
+            failed_logins_per_address: 100,
             control_frames: 100,
             drain_spread: Duration::from_secs(5),
         }
@@ -130,6 +145,7 @@ struct Shared {
     lease: lease::Lease,
     verifier: Verifier,
     admission: admission::Admission,
+    failures: failures::Failures,
     metrics: metrics::Metrics,
     activities: Activities,
     started: Timestamp,
@@ -165,15 +181,16 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         hs256: config.hs256.clone(),
     };
     let (of_revocations, judge) = (registry.clone(), verifier.clone());
-    keeper.keep(context, move |_| of_revocations.end_revoked(&judge)).await;
+    let heard = keeper.keep(context, move |_| of_revocations.end_revoked(&judge)).await;
 
     let routers = Balanced::new(&config.routers, context).await?;
     let upstream = upstream::Upstream::new(routers, auth, bearer, context);
 
-    let lease = lease::Lease::new(context);
+    let lease = lease::Lease::new(context, config.revocation_silence.map(|most| (heard, most)));
     let gate = Gate::new(verifier.clone(), context.clock);
     let parts = Parts(Arc::new(Shared {
-        admission: admission::Admission::new(config.limits),
+        admission: admission::Admission::new(config.limits, config.trusted_proxies.clone()),
+        failures: failures::Failures::new(config.limits),
         config,
         registry,
         upstream,

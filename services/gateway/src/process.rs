@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use waystation_domain::Network;
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, bind};
 use waystation_wire::SessionConfig;
@@ -28,6 +29,8 @@ pub struct GatewaySettings {
     jwt_secret_file: Option<PathBuf>,
     path: String,
     allowed_origins: Vec<String>,
+    trusted_proxies: Vec<String>,
+    revocation_silence_seconds: u64,
     auth_timeout_ms: u64,
     heartbeat_interval_ms: u64,
     heartbeats_missed: u32,
@@ -46,6 +49,8 @@ pub struct LimitSettings {
     write_stall_seconds: u64,
     unauthenticated: usize,
     unauthenticated_per_address: usize,
+    failed_logins: u32,
+    failed_logins_per_address: u32,
     drain_spread_seconds: u64,
 }
 
@@ -57,6 +62,8 @@ impl Default for LimitSettings {
             write_stall_seconds: limits.write_stall.as_secs(),
             unauthenticated: limits.unauthenticated,
             unauthenticated_per_address: limits.unauthenticated_per_address,
+            failed_logins: limits.failed_logins,
+            failed_logins_per_address: limits.failed_logins_per_address,
             drain_spread_seconds: limits.drain_spread.as_secs(),
         }
     }
@@ -80,6 +87,8 @@ impl Default for GatewaySettings {
             jwt_secret_file: None,
             path: crate::PATH.to_owned(),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            revocation_silence_seconds: crate::REVOCATION_SILENCE.as_secs(),
             auth_timeout_ms: millis(Limits::default().auth),
             heartbeat_interval_ms: millis(session.heartbeat),
             heartbeats_missed: session.missed,
@@ -115,6 +124,8 @@ impl GatewaySettings {
             write_stall: Duration::from_secs(self.limits.write_stall_seconds),
             unauthenticated: self.limits.unauthenticated,
             unauthenticated_per_address: self.limits.unauthenticated_per_address,
+            failed_logins: self.limits.failed_logins,
+            failed_logins_per_address: self.limits.failed_logins_per_address,
             drain_spread: Duration::from_secs(self.limits.drain_spread_seconds),
             ..Limits::default()
         };
@@ -127,9 +138,21 @@ impl GatewaySettings {
             reflection: self.process.reflection,
             path: self.path.clone(),
             allowed_origins: self.allowed_origins.clone(),
+            trusted_proxies: self.trusted_proxies()?,
+            revocation_silence: match self.revocation_silence_seconds {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
             session,
             limits,
         })
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<Network>, SettingsError> {
+        let each = self.trusted_proxies.iter().enumerate().map(|(index, text)| {
+            text.parse().map_err(|error| SettingsError::of(&format!("trusted_proxies[{index}]"), error))
+        });
+        each.collect()
     }
 
     /// Where routers reach this gateway: where it listens, unless that is every address.
@@ -158,7 +181,7 @@ impl Service for GatewayProcess {
         ("WS_AUTH_TIMEOUT", "auth_timeout_ms"),
         ("WS_PATH", "path"),
     ];
-    const LISTS: &'static [&'static str] = &["auth", "routers", "allowed_origins"];
+    const LISTS: &'static [&'static str] = &["auth", "routers", "allowed_origins", "trusted_proxies"];
     type Settings = GatewaySettings;
 
     fn process(settings: &GatewaySettings) -> ProcessSettings {

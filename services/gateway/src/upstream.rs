@@ -1,9 +1,11 @@
 //! Calls to routers and auth, in the words of sessions.
 
 mod combiner;
+mod daemon;
 mod outgoing;
 mod settle_line;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, RefreshTokenRequest, RefreshTokenResponse};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1 as wire;
+use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 use waystation_proto::router::v1::session_service_client::SessionServiceClient;
 use waystation_rpc::convert::{
     activation_from, entry_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to, subscriptions_from,
@@ -41,7 +44,9 @@ const ATTEMPTS: usize = 3;
 #[derive(Clone)]
 pub(crate) struct Upstream {
     sessions: SessionServiceClient<Authorized>,
-    auth: AuthServiceClient<Balanced>,
+    /// For those who bring a bearer of their own.
+    routers: RouterServiceClient<Balanced>,
+    auth: AuthServiceClient<Authorized>,
     settle: Combiner<wire::Settlement, wire::Settled>,
     compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
     send: Combiner<wire::SendMessage, wire::RouteMessageResult>,
@@ -85,6 +90,8 @@ pub(crate) struct OpenRequest {
     pub(crate) window: Window,
     pub(crate) resume: Option<ResumePoint>,
     pub(crate) subscriptions: Option<Subscriptions>,
+    /// Where the client is.
+    pub(crate) address: IpAddr,
     /// Of an earlier answer, if the connection is opened again.
     pub(crate) born: u64,
 }
@@ -158,7 +165,9 @@ fn is_of_transport(status: &Status) -> bool {
 impl Upstream {
     pub(crate) fn new(routers: Balanced, auth: Balanced, bearer: Bearer, context: &Context) -> Upstream {
         // A read may bring a whole window.
-        let sessions = SessionServiceClient::with_interceptor(routers, bearer).max_decoding_message_size(64 << 20);
+        let sessions =
+            SessionServiceClient::with_interceptor(routers.clone(), bearer.clone()).max_decoding_message_size(64 << 20);
+        let auth = AuthServiceClient::with_interceptor(auth, bearer);
         let line = SettleLine::new(sessions.clone());
         let settle = Combiner::start(context, move |settlements| {
             let line = line.clone();
@@ -184,7 +193,7 @@ impl Upstream {
                 answer.map(|answer| answer.results)
             }
         });
-        Upstream { sessions, auth: AuthServiceClient::new(auth), settle, compare, send }
+        Upstream { sessions, routers: RouterServiceClient::new(routers), auth, settle, compare, send }
     }
 
     /// Renews the lease; answers whether it had ended.
@@ -210,6 +219,7 @@ impl Upstream {
             }),
             subscriptions: open.subscriptions.as_ref().map(subscriptions_to),
             born: open.born,
+            client_address: open.address.to_string(),
         };
         let answer =
             answered(&self.sessions, request, |mut client, q| async move { client.open_session(q).await }).await;
@@ -222,6 +232,7 @@ impl Upstream {
                 ErrorReason::Unauthenticated
                 | ErrorReason::TokenRevoked
                 | ErrorReason::NotFound
+                | ErrorReason::AddressNotAllowed
                 | ErrorReason::InvalidField,
             ) => OpenFailed::Rejected(AuthRejection::AuthFailed),
             _ => OpenFailed::Unavailable,
@@ -331,11 +342,8 @@ impl Upstream {
         answered(&self.auth, request, |mut client, q| async move { client.issue_token(q).await }).await
     }
 
-    pub(crate) async fn refresh(&self, refresh_token: String) -> Result<RefreshTokenResponse, Status> {
-        answered(&self.auth, RefreshTokenRequest { refresh_token }, |mut client, q| async move {
-            client.refresh_token(q).await
-        })
-        .await
+    pub(crate) async fn refresh(&self, request: RefreshTokenRequest) -> Result<RefreshTokenResponse, Status> {
+        answered(&self.auth, request, |mut client, q| async move { client.refresh_token(q).await }).await
     }
 }
 

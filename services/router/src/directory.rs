@@ -8,7 +8,7 @@ use moka::sync::Cache;
 use waystation_domain::OrganizationId;
 use waystation_rpc::Fault;
 use waystation_store::CredentialStore;
-use waystation_store::credential::OrganizationSettings;
+use waystation_store::credential::{OrganizationSettings, Subject};
 use waystation_store::mailbox::MailboxKey;
 
 /// How long what is known is not asked for again.
@@ -24,9 +24,9 @@ pub(crate) struct Directory {
 }
 
 /// What an organization has chosen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    pub(crate) settings: OrganizationSettings,
+    pub(crate) settings: Arc<OrganizationSettings>,
     /// Any well-formed id is an orchestrator of theirs.
     is_open: bool,
 }
@@ -40,26 +40,21 @@ impl Directory {
 
     /// What holds for a mailbox; NOT_FOUND unless its orchestrator is there, or need not be made beforehand.
     pub(crate) async fn check(&self, key: &MailboxKey) -> Result<Rules, Fault> {
-        let rules = self.rules(&key.organization).await?;
-        if rules.is_open || self.known.contains_key(key) {
+        if let Some(rules) = self.organizations.get(&key.organization)
+            && (rules.is_open || self.known.contains_key(key))
+        {
             return Ok(rules);
         }
-        let found = self.credentials.orchestrator(&key.organization, &key.orchestrator).await;
-        found.map_err(Fault::unavailable)?.ok_or_else(|| Fault::not_found("orchestrator"))?;
-        self.known.insert(key.clone(), ());
-        Ok(rules)
-    }
-
-    async fn rules(&self, id: &OrganizationId) -> Result<Rules, Fault> {
-        if let Some(rules) = self.organizations.get(id) {
-            return Ok(rules);
-        }
-        let organization = self.credentials.organization(id).await.map_err(Fault::unavailable)?;
+        let subject = self.credentials.subject(&key.organization, &key.orchestrator).await;
+        let Subject { organization, settings, orchestrator, .. } = subject.map_err(Fault::unavailable)?;
         let organization = organization.ok_or_else(|| Fault::not_found("orchestrator"))?;
-        let settings = self.credentials.settings(id).await.map_err(Fault::unavailable)?;
         let is_open = settings.auto_create_orchestrators.unwrap_or(organization.auto_create_orchestrators);
-        let rules = Rules { settings, is_open };
-        self.organizations.insert(id.clone(), rules);
+        let rules = Rules { settings: Arc::new(settings), is_open };
+        self.organizations.insert(key.organization.clone(), rules.clone());
+        if !is_open {
+            orchestrator.ok_or_else(|| Fault::not_found("orchestrator"))?;
+            self.known.insert(key.clone(), ());
+        }
         Ok(rules)
     }
 }

@@ -10,6 +10,7 @@ mod bells;
 mod directory;
 mod gateways;
 mod growth;
+mod health;
 mod metrics;
 mod operator;
 mod presence;

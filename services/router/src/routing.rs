@@ -17,7 +17,7 @@ use waystation_rpc::{About, Caller, Fault};
 use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState, SessionView};
 
 use crate::metrics::Outcome;
-use crate::{Parts, activity, operator, presence, redrive, request, stats, views};
+use crate::{Parts, activity, health, operator, presence, redrive, request, stats, views};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -83,6 +83,13 @@ impl RouterService for RouterApi {
         let liveness = self.0.gateways.liveness();
         let view = self.0.store.mailboxes.presence(&key, &liveness, None).await.map_err(Fault::unavailable)?;
         Ok(Response::new(views::presence(&view)))
+    }
+
+    async fn get_health(&self, request: Request<GetHealthRequest>) -> Result<Response<GetHealthResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let GetHealthRequest { organization_id, orchestrator_id } = request.into_inner();
+        let key = self.known(&caller, &organization_id, &orchestrator_id).await?;
+        Ok(Response::new(health::of(&self.0, &key).await?))
     }
 
     async fn list_sessions(

@@ -2,12 +2,13 @@
 
 mod convert;
 mod outgoing;
+mod words;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::{IncarnationId, Scope, Window};
+use waystation_domain::{IncarnationId, Scope, Window, allows_address};
 use waystation_proto::common::v1::{ActivityKind, ErrorReason};
 use waystation_proto::router::v1::session_service_server::SessionService;
 use waystation_proto::router::v1::*;
@@ -15,11 +16,13 @@ use waystation_rpc::convert::{
     activation_to, entry_to, gap_to, heads_to, lanes_to, parse, required, subscriptions_from, subscriptions_to,
 };
 use waystation_rpc::{About, Fault};
+use waystation_store::Unavailable;
 use waystation_store::limits::LEASE;
 use waystation_store::mailbox::{
     CloseSession, Compare, ComparedSession, MailboxKey, OpenRefused, OpenSession, RenewIncarnation, Renewed, Settle,
     Settled as StoreSettled, Subscribe,
 };
+use waystation_store::report::Report;
 use waystation_token::Claims;
 
 use crate::Parts;
@@ -87,9 +90,15 @@ impl SessionService for SessionApi {
         if reports.len() > MOST {
             return Err(Fault::field("reports", format!("must have at most {MOST} elements")).into());
         }
-        let reports = reports.into_iter().map(convert::report).collect::<Result<_, _>>()?;
+        let reports = reports.into_iter().map(convert::report).collect::<Result<Vec<_>, _>>()?;
+        let said: Vec<Report> = reports.iter().filter_map(convert::said).collect();
         let compare = Compare { reports, liveness: self.0.gateways.liveness() };
-        let compared = self.0.store.mailboxes.compare(compare, None).await.map_err(Fault::unavailable)?;
+        let (compared, kept) = tokio::join!(self.0.store.mailboxes.compare(compare, None), self.keep_words(said));
+        let compared = compared.map_err(Fault::unavailable)?;
+        if let Err(unavailable) = kept {
+            // Nothing is decided by them: the heartbeat is answered all the same.
+            tracing::warn!("cannot keep what daemons report: {unavailable}");
+        }
         for notice in &compared.activated {
             self.0.gateways.push_activation(notice);
         }
@@ -190,9 +199,48 @@ impl SessionService for SessionApi {
         }
         Ok(Response::new(SendMessagesResponse { results: outgoing::route(&self.0, messages).await }))
     }
+
+    async fn report_daemon(
+        &self,
+        request: Request<ReportDaemonRequest>,
+    ) -> Result<Response<ReportDaemonResponse>, Status> {
+        Ok(Response::new(words::report(&self.0, request.into_inner()).await?))
+    }
+
+    async fn register_daemon(
+        &self,
+        request: Request<RegisterDaemonRequest>,
+    ) -> Result<Response<RegisterDaemonResponse>, Status> {
+        Ok(Response::new(words::register(&self.0, request.into_inner()).await?))
+    }
+
+    async fn unregister_daemon(
+        &self,
+        request: Request<UnregisterDaemonRequest>,
+    ) -> Result<Response<UnregisterDaemonResponse>, Status> {
+        Ok(Response::new(words::unregister(&self.0, request.into_inner()).await?))
+    }
+
+    async fn list_daemon_sessions(
+        &self,
+        request: Request<ListDaemonSessionsRequest>,
+    ) -> Result<Response<ListDaemonSessionsResponse>, Status> {
+        Ok(Response::new(words::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn end_daemon_sessions(
+        &self,
+        request: Request<EndDaemonSessionsRequest>,
+    ) -> Result<Response<EndDaemonSessionsResponse>, Status> {
+        Ok(Response::new(words::end(&self.0, request.into_inner()).await?))
+    }
 }
 
 impl SessionApi {
+    async fn keep_words(&self, said: Vec<Report>) -> Result<(), Unavailable> {
+        if said.is_empty() { Ok(()) } else { self.0.store.reports.report(said, None).await }
+    }
+
     /// A login is verified here once more: a gateway alone cannot say whose session it is.
     async fn read_open(&self, request: OpenSessionRequest) -> Result<(OpenSession, Rules), Fault> {
         let claims = self.0.verifier.verify_once(&request.access_token, self.0.context.clock.now())?;
@@ -207,6 +255,13 @@ impl SessionApi {
             orchestrator: daemon_claims.orchestrator,
         };
         let rules = self.0.directory.check(&mailbox).await?;
+        if !rules.settings.networks.is_empty() {
+            let address = parse("client_address", &request.client_address)?;
+            if !allows_address(&rules.settings.networks, address) {
+                let message = "the organization's daemons may not connect from this address";
+                return Err(Fault::new(ErrorReason::AddressNotAllowed, message));
+            }
+        }
         let most = rules.settings.sessions.and_then(|most| usize::try_from(most).ok());
         let window = Window::within_limits(request.max_in_flight, request.max_in_flight_bytes);
         let incarnation = parse("incarnation_id", &request.incarnation_id)?;

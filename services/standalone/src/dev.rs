@@ -19,7 +19,7 @@ pub const BACKEND: &str = "backend";
 /// The organization that standalone seeds.
 const ORGANIZATION: &str = "dev";
 /// Tokens in dev.json live so long; each start writes new ones.
-const TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What `dev.json` says. No Debug: it holds secrets.
 #[derive(Clone, Serialize, Deserialize)]
@@ -100,8 +100,14 @@ pub(crate) async fn seed(
         auto_create_orchestrators: true,
     };
     authority.create_organization(record).await?;
-    let new_key =
-        || NewApiKey { organization: organization.clone(), orchestrator: None, scopes: daemon_scopes(), expires: None };
+    let new_key = || NewApiKey {
+        organization: organization.clone(),
+        orchestrator: None,
+        scopes: daemon_scopes(),
+        expires: None,
+        networks: Vec::new(),
+        stable_refresh: false,
+    };
     let mut key = secrets.api_key()?;
     if authority.keep_api_key(new_key(), &key).await.is_err() {
         key = secrets.renew_api_key(dir, entropy)?;

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use waystation_auth::{Authority, ServiceAccount};
+use waystation_auth::{Authority, IssuerConfig, ServiceAccount};
+use waystation_domain::{Network, SigningAlgorithm};
 use waystation_gateway::{Gateway, Limits};
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Lifecycle, shutdown_signal};
@@ -36,6 +37,12 @@ pub struct Options {
     pub any_ports: bool,
     /// The shared secret of the older platform (DAEMON_JWT_SECRET).
     pub hs256: Option<SecretString>,
+    /// Proxies before the gateway.
+    pub trusted_proxies: Vec<Network>,
+    /// Others whose tokens are accepted from daemons.
+    pub issuers: Vec<IssuerConfig>,
+    /// Logins with one key in a minute: all daemons of `dev` share one.
+    pub logins_per_key: u32,
     /// Numbers of sessions.
     pub session: SessionConfig,
     /// Numbers of connections.
@@ -69,6 +76,9 @@ impl Options {
             bind: IpAddr::from([127, 0, 0, 1]),
             any_ports: false,
             hs256: None,
+            trusted_proxies: Vec::new(),
+            issuers: Vec::new(),
+            logins_per_key: 1_000_000,
             session: SessionConfig::default(),
             limits: Limits { drain_spread: Duration::from_secs(2), ..Limits::default() },
             sessions_per_orchestrator: limits::SESSIONS,
@@ -155,6 +165,10 @@ impl Standalone {
             pepper: Pepper::new(secrets.pepper()),
             services: vec![gateway_account.clone(), router_account.clone(), dev::backend_account(&secrets)],
             hs256: options.hs256.clone(),
+            signing_algorithm: SigningAlgorithm::default(),
+            longest_life: dev::TOKEN_LIFE,
+            issuers: options.issuers.clone(),
+            logins_per_key: options.logins_per_key,
             reflection: true,
         };
         let authority: Authority = waystation_auth::start(auth, store.clone(), bound.auth, for_auth).await?;
@@ -176,6 +190,8 @@ impl Standalone {
             hs256: options.hs256,
             reflection: true,
             allowed_origins: Vec::new(),
+            trusted_proxies: options.trusted_proxies,
+            revocation_silence: Some(waystation_gateway::REVOCATION_SILENCE),
             path: options.path,
             session: options.session,
             limits: options.limits,

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use waystation_domain::{ReportedStatus, Subscriptions};
+use waystation_domain::policy::{Forbidden, FrameKind, Identity};
+use waystation_domain::{ReportedStatus, Subscriptions, TokenClass};
 
 use super::{Busy, CallFailed, Command, CompareAnswer, Session};
 use crate::close::CloseCode;
@@ -28,6 +29,10 @@ impl Session {
         if !matches!(frame, ClientFrame::Heartbeat(_)) {
             self.last_traffic = Some(now);
         }
+        let sender = Identity { class: TokenClass::Access, name: "", scopes: self.scopes };
+        if let Err(forbidden) = frame.kind().rule().check(sender) {
+            return self.forbid(frame.kind(), id, forbidden, now);
+        }
         match frame {
             ClientFrame::Ack(ack) => self.take_ack(id, ack, now),
             ClientFrame::Nack { id: event, delay } => self.take_nack(id, &event, delay, now),
@@ -52,6 +57,17 @@ impl Session {
                 let error = "this connection has logged in already";
                 self.refuse(FrameError { reply_to: id, message: error.into(), field: Some("type".into()) }, now);
             }
+        }
+        self.step(now);
+    }
+
+    /// A frame that the token does not allow counts like one that it does.
+    fn forbid(&mut self, kind: FrameKind, reply_to: Option<String>, forbidden: Forbidden, now: Instant) {
+        if let Err(too_many) = self.messages.take(now) {
+            self.limit(kind.name(), reply_to, too_many, now);
+        } else {
+            let (code, message) = (ErrorCode::InsufficientScope, forbidden.to_string());
+            self.send(ServerFrame::Error { reply_to, code, message, field: None, reason: None });
         }
         self.step(now);
     }

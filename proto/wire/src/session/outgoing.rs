@@ -42,11 +42,6 @@ impl Session {
         if let Err(too_many) = self.messages.take(now) {
             return self.limit("send", reply_to, too_many, now);
         }
-        if !self.scopes.allows(waystation_domain::Scope::MessagesWrite) {
-            let message = "the token lacks messages:write".into();
-            let code = ErrorCode::InsufficientScope;
-            return self.send(ServerFrame::Error { reply_to, code, message, field: None, reason: None });
-        }
         self.sending.begin(message.data.len());
         self.commands.push_back(Command::Route { reply_to, message });
     }

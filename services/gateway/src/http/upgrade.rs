@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Door;
-use super::login::flat_error;
-use crate::connection::{self, Format};
+use super::body::flat_error;
+use crate::connection::{self, Client, Format};
 use crate::metrics::Refused;
 
 /// The subprotocol of binary frames.
@@ -39,6 +39,7 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
     }
     let format = if offers(headers, BINARY) { Format::Binary } else { Format::Json };
     let accept = derive_accept_key(key.as_bytes());
+    let address = door.client_address(headers);
     let upgrading = hyper::upgrade::on(&mut request);
     let parts = door.parts.clone();
     let Some(admitted) = door.peer.take() else {
@@ -52,7 +53,8 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
                 // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.
                 let read = read_buf.to_vec();
                 drop(read_buf);
-                connection::run(parts, io.into_inner(), read, format, admitted).await;
+                let client = Client { address, admitted };
+                connection::run(parts, io.into_inner(), read, format, client).await;
             }
             Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
         }

@@ -8,9 +8,12 @@ mod json;
 mod lane;
 mod log;
 mod message_id;
+mod network;
+pub mod policy;
 mod position;
 mod revocation;
 mod scope;
+mod signing;
 mod subscription;
 mod time;
 mod trace;
@@ -23,13 +26,16 @@ pub use id::{
 pub use json::{JsonError, MAX_DATA_BYTES, MAX_JSON_DEPTH, check_document, check_object};
 pub use lane::{Lane, PerLane};
 pub use log::{
-    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, MessageRef, Nack, Reject, ReportedStatus,
-    ResumePoint, ResumeVerdict, Window,
+    AckRange, Activation, Charge, Entry, ExitReason, Gap, GapRange, Heads, MessageRef, Nack, Reject, ReportedPresence,
+    ReportedStatus, ResumePoint, ResumeVerdict, Window,
 };
 pub use message_id::{MessageId, MessageIdError};
+pub use network::{Network, NetworkError, allows_address};
+pub use policy::TokenClass;
 pub use position::{Epoch, ParseEpochError, Position};
 pub use revocation::{Revocation, Revoked};
 pub use scope::{Scope, ScopeSet};
+pub use signing::SigningAlgorithm;
 pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
 pub use time::Timestamp;
 pub use trace::{ParseTraceParentError, TraceParent};

@@ -209,6 +209,32 @@ impl ReportedStatus {
     }
 }
 
+/// How an orchestrator wants to be seen by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportedPresence {
+    /// There.
+    Online,
+    /// Not there for a while.
+    Away,
+    /// There, and not to be disturbed.
+    Busy,
+    /// As if not there.
+    Offline,
+}
+
+impl ReportedPresence {
+    /// The word in the protocols.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReportedPresence::Online => "online",
+            ReportedPresence::Away => "away",
+            ReportedPresence::Busy => "busy",
+            ReportedPresence::Offline => "offline",
+        }
+    }
+}
+
 /// How much a session takes unacknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {

@@ -10,6 +10,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -84,11 +85,21 @@ pub(crate) fn settings(endpoint: Endpoint) -> Endpoint {
 
 /// Puts the newest token on every call. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Bearer(Arc<ArcSwapOption<MetadataValue<Ascii>>>);
+pub struct Bearer {
+    token: Arc<ArcSwapOption<MetadataValue<Ascii>>>,
+    renew: Arc<Notify>,
+}
+
+impl Bearer {
+    /// Asks for another token soon: the present one may not be valid any more.
+    pub(crate) fn renew(&self) {
+        self.renew.notify_one();
+    }
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let token = self.0.load();
+        let token = self.token.load();
         let token = token.as_deref().ok_or_else(|| Fault::unavailable("this service has not logged in yet"))?;
         request.metadata_mut().insert("authorization", token.clone());
         Ok(request)
@@ -105,13 +116,19 @@ pub struct ServiceLogin {
 }
 
 impl ServiceLogin {
-    /// Logs in, and again before each token ends, until the process stops. Resolves with the first token.
+    /// Logs in, and again before each token ends or when its key is gone, until the process stops. Resolves with the first token.
     pub async fn keep(self, auth: Balanced, context: &Context) -> Bearer {
         let bearer = Bearer::default();
         let mut left = self.log_in_until_done(&auth, &bearer, context).await;
         let (keeper, of_task) = (bearer.clone(), context.clone());
         context.lifecycle.spawn(async move {
-            while run_until_stop(&of_task, tokio::time::sleep(left / 2)).await.is_some() {
+            let pause = async |left: Duration| {
+                tokio::select! {
+                    () = tokio::time::sleep(left / 2) => {}
+                    () = keeper.renew.notified() => {}
+                }
+            };
+            while run_until_stop(&of_task, pause(left)).await.is_some() {
                 left = self.log_in_until_done(&auth, &keeper, &of_task).await;
             }
         });
@@ -142,7 +159,7 @@ impl ServiceLogin {
         let answer = answer.map_err(|status| Fault::unavailable(status.message()))?.into_inner();
         let token = format!("Bearer {}", answer.access_token).parse();
         let token = token.map_err(|_| Fault::new(ErrorReason::Internal, "auth answered no token"))?;
-        bearer.0.store(Some(Arc::new(token)));
+        bearer.token.store(Some(Arc::new(token)));
         let expires = crate::convert::timestamp_from(answer.expire_time.as_ref());
         Ok(expires.since(context.clock.now()))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use waystation_domain::policy::Forbidden;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_token::TokenError;
 
@@ -68,6 +69,11 @@ impl Fault {
         Fault { field: self.field.map(|field| format!("{prefix}.{field}")), ..self }
     }
 
+    /// Its reason as callers get it.
+    pub fn reason(&self) -> ErrorReason {
+        self.reason
+    }
+
     fn code(&self) -> Code {
         match self.reason {
             ErrorReason::InvalidField => Code::InvalidArgument,
@@ -75,23 +81,30 @@ impl Fault {
             ErrorReason::MailboxFull
             | ErrorReason::StoreFull
             | ErrorReason::MaxConnections
-            | ErrorReason::Overloaded => Code::ResourceExhausted,
-            ErrorReason::MessageIdReused | ErrorReason::AlreadyExists => Code::AlreadyExists,
+            | ErrorReason::Overloaded
+            | ErrorReason::RateLimited => Code::ResourceExhausted,
+            ErrorReason::MessageIdReused | ErrorReason::AlreadyExists | ErrorReason::DaemonAlreadyRegistered => {
+                Code::AlreadyExists
+            }
             ErrorReason::OrchestratorOffline
             | ErrorReason::DurabilityUnavailable
+            | ErrorReason::RotationPending
             | ErrorReason::SessionUnknown
             | ErrorReason::GatewayExpired => Code::FailedPrecondition,
             ErrorReason::Unavailable => Code::Unavailable,
             ErrorReason::Unauthenticated | ErrorReason::TokenExpired | ErrorReason::TokenRevoked => {
                 Code::Unauthenticated
             }
-            ErrorReason::PermissionDenied => Code::PermissionDenied,
+            ErrorReason::PermissionDenied | ErrorReason::OrchestratorDisabled | ErrorReason::AddressNotAllowed => {
+                Code::PermissionDenied
+            }
             ErrorReason::Fenced | ErrorReason::DuplicateIdentity | ErrorReason::Superseded => Code::Aborted,
             ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
         }
     }
 
-    fn name(&self) -> &'static str {
+    /// The reason without its prefix, as MAILBOX_FULL.
+    pub fn name(&self) -> &'static str {
         let name = self.reason.as_str_name();
         name.strip_prefix("ERROR_REASON_").unwrap_or(name)
     }
@@ -106,6 +119,13 @@ impl From<TokenError> for Fault {
             TokenError::Revoked => ErrorReason::TokenRevoked,
         };
         Fault::new(reason, error.to_string())
+    }
+}
+
+/// Why the policy refuses a caller.
+impl From<Forbidden> for Fault {
+    fn from(forbidden: Forbidden) -> Fault {
+        Fault::new(ErrorReason::PermissionDenied, forbidden.to_string())
     }
 }
 

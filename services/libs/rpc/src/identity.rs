@@ -8,13 +8,12 @@ use http::{Request, Response, header};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
-use waystation_domain::OrganizationId;
+use waystation_domain::{OrganizationId, policy};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_runtime::Clock;
 use waystation_token::{Claims, Verifier};
 
 use crate::fault::Fault;
-use crate::policy::{Access, access_to};
 
 /// Lets through what the policy allows. A tower layer.
 #[derive(Clone)]
@@ -23,7 +22,7 @@ pub struct Gate {
     clock: Clock,
 }
 
-/// The verified caller of a method that is not public. An extension of the request.
+/// The verified caller. An extension of the request; of a public method only if it brought a bearer that holds.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Arc<Claims>);
 
@@ -31,10 +30,15 @@ impl Caller {
     /// The caller of a request.
     ///
     /// # Errors
-    /// If the method is public: then there is none.
+    /// If there is none.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Fault> {
         let caller = request.extensions().get::<Caller>().cloned();
         caller.ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "a bearer token is needed"))
+    }
+
+    /// Whether it is this internal service.
+    pub fn is_service(&self, name: &str) -> bool {
+        policy::is_internal(self.0.identity(), &[name])
     }
 
     /// The organization that the caller means: the token's, unless it may name any.
@@ -74,15 +78,17 @@ impl Gate {
     }
 
     fn judge<B>(&self, request: &mut Request<B>) -> Result<(), Fault> {
-        let access = access_to(request.uri().path())
+        let rule = policy::of_method(request.uri().path())
             .ok_or_else(|| Fault::new(ErrorReason::PermissionDenied, "no such method"))?;
-        if access == Access::Public {
+        if rule.is_public() {
+            // Nobody needs a bearer here; one that holds says more about the caller.
+            if let Ok(claims) = self.bearer(request) {
+                request.extensions_mut().insert(Caller(claims));
+            }
             return Ok(());
         }
         let claims = self.bearer(request)?;
-        if !access.allows(&claims) {
-            return Err(Fault::new(ErrorReason::PermissionDenied, "this token does not allow this method"));
-        }
+        rule.check(claims.identity())?;
         request.extensions_mut().insert(Caller(claims));
         Ok(())
     }

@@ -10,7 +10,6 @@ pub mod convert;
 mod fault;
 mod identity;
 mod keeper;
-mod policy;
 mod server;
 
 pub use activity::{About, Activities, Watch};
@@ -18,6 +17,5 @@ pub use balance::Balanced;
 pub use client::{Authorized, Bearer, ServiceLogin, channel};
 pub use fault::{Fault, field_of, reason_of, retry_after_of, status_of_element};
 pub use identity::{Caller, Gate};
-pub use keeper::KeyKeeper;
-pub use policy::methods;
+pub use keeper::{Heard, KeyKeeper};
 pub use server::{GrpcServer, Services};

@@ -5,9 +5,11 @@
 //!
 //! **Invariants:** only this crate knows how state is kept. `now` and randomness are arguments.
 
+pub mod audit;
 pub mod credential;
 pub mod limits;
 pub mod mailbox;
+pub mod report;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -18,8 +20,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::redis::RedisConfig;
+pub use audit::AuditStore;
 pub use credential::CredentialStore;
 pub use mailbox::MailboxStore;
+pub use report::ReportStore;
 
 /// What a store promises about what it accepted. Ordered: more is safer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
@@ -94,6 +98,10 @@ pub struct Store {
     pub mailboxes: Arc<dyn MailboxStore>,
     /// Organizations, keys, logins and revocations.
     pub credentials: Arc<dyn CredentialStore>,
+    /// Who did what.
+    pub audit: Arc<dyn AuditStore>,
+    /// What daemons say of themselves.
+    pub reports: Arc<dyn ReportStore>,
 }
 
 /// Opens a store in this process. `generation` must be random: it names the store's life in epochs.
@@ -102,7 +110,7 @@ pub struct Store {
 /// If the journal cannot be opened, is in use, or is damaged before its end.
 pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
     let embedded = Arc::new(embedded::Embedded::open(config, generation)?);
-    Ok(Store { mailboxes: embedded.clone(), credentials: embedded })
+    Ok(Store { mailboxes: embedded.clone(), credentials: embedded.clone(), audit: embedded.clone(), reports: embedded })
 }
 
 /// Opens a store in a Redis. `generation` must be random: epochs that this process begins come from it.
@@ -114,5 +122,5 @@ pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
 /// another number of partitions.
 pub async fn connect(config: &RedisConfig, generation: u64) -> Result<Store, OpenError> {
     let redis = Arc::new(self::redis::Redis::connect(config, generation).await?);
-    Ok(Store { mailboxes: redis.clone(), credentials: redis })
+    Ok(Store { mailboxes: redis.clone(), credentials: redis.clone(), audit: redis.clone(), reports: redis })
 }

@@ -61,9 +61,17 @@ pub const REDIS_ANSWER: Duration = Duration::from_secs(5);
 pub const PARTITIONS: usize = 64;
 /// Bytes of journal before a new file is begun.
 pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// How long a revocation is listed: longer than any access token lives.
-pub const REVOCATION_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long a revocation is listed: as long as any token may live.
+pub const REVOCATION_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
 /// A login that was not refreshed for so long is forgotten.
 pub const LOGIN_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A refresh token presented again within this time after its rotation gets the same successor.
 pub const REFRESH_GRACE: Duration = Duration::from_secs(10);
+/// Audit events that a chain keeps.
+pub const AUDIT_EVENTS: usize = 10_000;
+/// Metrics of an orchestrator's daemons that are kept.
+pub const METRICS: usize = 100;
+/// How long.
+pub const METRICS_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A registered daemon that is silent for three heartbeats gives way to another.
+pub const REGISTRATION_SILENCE: Duration = Duration::from_secs(90);

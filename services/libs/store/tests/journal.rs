@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use waystation_domain::{Lane, PerLane};
 use waystation_store::conformance::{World, ack, nack};
+use waystation_store::credential::*;
 use waystation_store::mailbox::*;
 use waystation_store::{Config, OpenError, open};
 
@@ -38,6 +39,48 @@ async fn mail_and_epoch_survive_a_crash() {
     assert!(after.append(after.named("order-1", "{}")).await.unwrap().duplicate);
     let fence = after.open("s1", "d1").await.activation.unwrap().fence;
     assert_eq!(after.read("s1", fence).await.entries.len(), 11);
+}
+
+#[tokio::test]
+async fn what_operators_changed_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = world(dir.path(), 1);
+    let (store, now) = (before.store.credentials.clone(), before.at());
+    let tenant: waystation_domain::OrganizationId = "acme".parse().unwrap();
+    let orchestrator = "orla".parse().unwrap();
+    let organization =
+        Organization { id: tenant.clone(), name: "Acme".into(), slug: "acme".into(), auto_create_orchestrators: true };
+    store.create_organization(organization, now).await.unwrap();
+    let settings = OrganizationSettings { sessions: Some(2), ..OrganizationSettings::default() };
+    assert!(store.set_settings(&tenant, settings.clone(), now).await.unwrap());
+    assert!(store.set_orchestrator_status(&tenant, &orchestrator, OrchestratorStatus::Disabled, now).await.unwrap());
+    let key = |id: &str, lead| NewSigningKey {
+        id: id.into(),
+        algorithm: waystation_domain::SigningAlgorithm::Es256,
+        seed: [7; 32],
+        lead: Duration::from_secs(lead),
+        retiring: Duration::ZERO,
+    };
+    store.first_signing_key(key("k1", 0), now).await.unwrap();
+    assert!(store.rotate_signing_key(key("k2", 9), now).await.unwrap());
+    assert!(!store.rotate_signing_key(key("k3", 9), now).await.unwrap());
+    let keys = store.signing_keys().await.unwrap();
+    // A message that is rejected, and forgotten.
+    before.fill(Lane::Normal, 1).await;
+    let fence = before.open("s1", "d1").await.activation.unwrap().fence;
+    let entry = before.read("s1", fence).await.entries.remove(0);
+    let rejects = vec![Reject { position: entry.position, reason: "no".into() }];
+    before.settle(Settlement { rejects, ..before.settlement("s1", fence) }).await;
+    let letter = before.store.mailboxes.dead_letters(&before.key(), 0, 9, now).await.unwrap().remove(0);
+    let forget = ForgetDeadLetters { mailbox: before.key(), numbers: vec![letter.number] };
+    assert_eq!(before.store.mailboxes.forget_dead_letters(forget, now).await.unwrap(), 1);
+    drop((before, store));
+
+    let after = world(dir.path(), 2);
+    let subject = after.store.credentials.subject(&tenant, &orchestrator).await.unwrap();
+    assert_eq!((subject.settings, subject.state.status), (settings, OrchestratorStatus::Disabled));
+    assert_eq!(after.store.credentials.signing_keys().await.unwrap(), keys);
+    assert!(after.store.mailboxes.dead_letters(&after.key(), 0, 9, after.at()).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! What a token says.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use waystation_domain::policy::Identity;
 use waystation_domain::{
-    ApiKeyId, DaemonId, LoginId, OrchestratorId, OrganizationId, Scope, ScopeSet, Timestamp, TokenId,
+    ApiKeyId, DaemonId, LoginId, Network, OrchestratorId, OrganizationId, Scope, ScopeSet, Timestamp, TokenClass,
+    TokenId,
 };
 
 /// `iss` of every token.
@@ -10,36 +14,22 @@ pub const ISSUER: &str = "waystation";
 /// `aud` of every token.
 pub const AUDIENCE: &str = "waystation";
 
-/// What kind of holder a token is for. Each has a `typ` of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenClass {
-    /// A daemon's access token.
-    Access,
-    /// A backend's or an internal service's.
-    Service,
-    /// An operator's.
-    Operator,
+/// `typ` of the header of each class.
+pub(crate) fn header_type(class: TokenClass) -> &'static str {
+    match class {
+        TokenClass::Access => "at+jwt",
+        TokenClass::Service => "ws-service+jwt",
+        TokenClass::Operator => "ws-operator+jwt",
+    }
 }
 
-impl TokenClass {
-    /// `typ` of the header.
-    pub fn header_type(self) -> &'static str {
-        match self {
-            TokenClass::Access => "at+jwt",
-            TokenClass::Service => "ws-service+jwt",
-            TokenClass::Operator => "ws-operator+jwt",
-        }
-    }
-
-    /// `type` of the claims.
-    pub fn name(self) -> &'static str {
-        match self {
-            TokenClass::Access => "access",
-            TokenClass::Service => "service",
-            TokenClass::Operator => "operator",
-        }
-    }
+/// A key that verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Another issuer; `None`: it is ours.
+    pub issuer: Option<Arc<str>>,
+    /// Its `kid`; empty: the shared secret of the older platform.
+    pub kid: Arc<str>,
 }
 
 /// A valid token.
@@ -63,6 +53,10 @@ pub struct Claims {
     pub key: Option<ApiKeyId>,
     /// Granted.
     pub scopes: ScopeSet,
+    /// From where it may be used; empty: from everywhere.
+    pub networks: Vec<Network>,
+    /// The key that signed it, once that is verified.
+    pub signer: Option<Signer>,
     /// `iat`
     pub issued: Timestamp,
     /// `exp`
@@ -96,6 +90,11 @@ impl Claims {
         })
     }
 
+    /// Who that is, as the policy asks.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { class: self.class, name: &self.subject, scopes: self.scopes }
+    }
+
     /// Whether the holder may act in any organization.
     pub fn is_multi_organization(&self) -> bool {
         self.organization.is_none() && self.class != TokenClass::Access || self.scopes.contains(Scope::AdminAll)
@@ -126,6 +125,8 @@ pub(crate) struct WireClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<ApiKeyId>,
     scopes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<Network>,
 }
 
 impl From<&Claims> for WireClaims {
@@ -145,6 +146,7 @@ impl From<&Claims> for WireClaims {
             session_id: claims.login.clone(),
             key_id: claims.key.clone(),
             scopes: claims.scopes.to_strings(),
+            networks: claims.networks.clone(),
         }
     }
 }
@@ -169,6 +171,8 @@ impl WireClaims {
             login: self.session_id,
             key: self.key_id,
             scopes: ScopeSet::from_known(self.scopes.iter().map(String::as_str)),
+            networks: self.networks,
+            signer: None,
             issued: Timestamp::from_millis(self.iat.saturating_mul(1_000)),
             expires: Timestamp::from_millis(self.exp.saturating_mul(1_000)),
         }

@@ -9,10 +9,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Validation};
 use moka::sync::Cache;
 use serde::Deserialize;
-use waystation_domain::{Revocation, Timestamp};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value};
+use waystation_domain::{Revocation, Timestamp, TokenClass, check_document};
 
-use crate::claims::{Claims, TokenClass, WireClaims};
-use crate::keys::{HS256_KEY, KeySet};
+use crate::claims::{Claims, Signer, WireClaims, header_type};
+use crate::issuer::LONGEST_LIFE;
+use crate::keys::{HS256_KEY, KeySet, PublicKey};
 use crate::revocations::Revocations;
 
 /// Longest token, in bytes.
@@ -52,6 +55,15 @@ struct StrictHeader {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
+    /// Other issuers name the certificate of their key once more; it is never looked at.
+    #[serde(rename = "x5t")]
+    thumbprint: Option<IgnoredAny>,
+}
+
+/// What is read of a token before it is known whose key to try.
+#[derive(Deserialize)]
+struct Unverified {
+    iss: String,
 }
 
 impl Default for Verifier {
@@ -71,6 +83,27 @@ fn digest_of(token: &str) -> [u8; 32] {
     key
 }
 
+/// A part of a token that nobody has vouched for yet.
+fn part<T: DeserializeOwned>(token: &str, number: usize) -> Result<T, TokenError> {
+    let part = token.split('.').nth(number).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    part.and_then(|part| serde_json::from_slice(&part).ok()).ok_or(TokenError::Invalid)
+}
+
+/// The claims of a token whose signature holds. Time, issuer and audience are judged by us, by our own clock and
+/// without the defaults of a library.
+fn signed<T: DeserializeOwned>(token: &str, header: &StrictHeader, key: &PublicKey) -> Result<T, TokenError> {
+    let (algorithm, key) = key;
+    if header.alg != format!("{algorithm:?}") {
+        return Err(TokenError::Invalid);
+    }
+    let mut validation = Validation::new(*algorithm);
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    jsonwebtoken::decode(token, key, &validation).map(|token| token.claims).map_err(|_| TokenError::Invalid)
+}
+
 impl Verifier {
     /// Replaces the keys. What was verified by a key that is gone is judged anew.
     pub fn set_keys(&self, keys: KeySet) {
@@ -82,6 +115,7 @@ impl Verifier {
     pub fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) {
         let mut all = Revocations::clone(&self.revocations.load());
         revocations.into_iter().for_each(|revocation| all.add(revocation));
+        all.forget();
         self.revocations.store(Arc::new(all));
     }
 
@@ -99,10 +133,7 @@ impl Verifier {
                 claims
             }
         };
-        if claims.expires <= now {
-            return Err(TokenError::Expired);
-        }
-        self.check_revoked(&claims)?;
+        self.check(&claims, now)?;
         Ok(claims)
     }
 
@@ -112,18 +143,25 @@ impl Verifier {
     /// If it is not valid now.
     pub fn verify_once(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         let claims = self.judge(token, now)?;
-        if claims.expires <= now {
-            return Err(TokenError::Expired);
-        }
-        self.check_revoked(&claims)?;
+        self.check(&claims, now)?;
         Ok(claims)
     }
 
-    /// Whether claims that were valid have been revoked since.
+    fn check(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+        if claims.expires <= now {
+            return Err(TokenError::Expired);
+        }
+        self.check_revoked(claims)
+    }
+
+    /// Whether claims that were valid have been revoked since, or the key that signed them is gone.
     ///
     /// # Errors
     /// If so.
     pub fn check_revoked(&self, claims: &Claims) -> Result<(), TokenError> {
+        if claims.signer.as_ref().is_some_and(|signer| !self.keys.load().knows(signer)) {
+            return Err(TokenError::Revoked);
+        }
         if self.revocations.load().cover(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 
@@ -131,37 +169,58 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Invalid);
         }
-        let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
-        let header: StrictHeader =
-            header.and_then(|header| serde_json::from_slice(&header).ok()).ok_or(TokenError::Invalid)?;
-        let keys = self.keys.load();
-        let (algorithm, key) = keys.get(header.kid.as_deref().unwrap_or(HS256_KEY)).ok_or(TokenError::Invalid)?;
-        if header.alg != format!("{algorithm:?}") {
-            return Err(TokenError::Invalid);
-        }
-        // Time, issuer and audience are judged below, by our own clock and without defaults.
-        let mut validation = Validation::new(*algorithm);
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        let wire = jsonwebtoken::decode::<WireClaims>(token, key, &validation).map_err(|_| TokenError::Invalid)?.claims;
-        let not_before = wire.not_before();
-        let ours = wire.is_ours();
-        let claims = wire.into_claims();
-        let typed = if *algorithm == Algorithm::HS256 {
-            // The older platform made only daemons' tokens, of the plain type.
-            claims.class == TokenClass::Access && header.typ.as_deref().is_none_or(|t| t == "JWT")
-        } else {
-            header.typ.as_deref() == Some(claims.class.header_type())
+        let header: StrictHeader = part(token, 0)?;
+        let (keys, early) = (self.keys.load(), now.after(SKEW));
+        let kid = header.kid.as_deref().unwrap_or(HS256_KEY);
+        let (claims, issuer) = match keys.get(kid) {
+            Some(key) => (judge_ours(token, &header, key, early)?, None),
+            None => {
+                let (claims, issuer) = judge_foreign(token, &header, &keys, early)?;
+                (claims, Some(issuer.into()))
+            }
         };
-        let early = now.after(SKEW);
-        if !ours || !typed || not_before > early || claims.issued > early {
-            return Err(TokenError::Invalid);
-        }
-        if claims.class == TokenClass::Access && claims.as_daemon().is_none() {
-            return Err(TokenError::Invalid);
-        }
-        Ok(claims)
+        Ok(Claims { signer: Some(Signer { issuer, kid: kid.into() }), ..claims })
     }
+}
+
+fn judge_ours(token: &str, header: &StrictHeader, key: &PublicKey, early: Timestamp) -> Result<Claims, TokenError> {
+    let wire: WireClaims = signed(token, header, key)?;
+    let not_before = wire.not_before();
+    let ours = wire.is_ours() && header.thumbprint.is_none();
+    let mut claims = wire.into_claims();
+    let typed = if key.0 == Algorithm::HS256 {
+        // The older platform made only daemons' tokens, of the plain type, and let them live for as long as it liked.
+        claims.expires = claims.expires.min(claims.issued.after(LONGEST_LIFE));
+        claims.class == TokenClass::Access && header.typ.as_deref().is_none_or(|t| t == "JWT")
+    } else {
+        header.typ.as_deref() == Some(header_type(claims.class))
+    };
+    if !ours || !typed || not_before > early || claims.issued > early {
+        return Err(TokenError::Invalid);
+    }
+    if claims.class == TokenClass::Access && claims.as_daemon().is_none() {
+        return Err(TokenError::Invalid);
+    }
+    Ok(claims)
+}
+
+/// The token says who issued it; only that issuer's keys are tried, and only what it is trusted with is believed.
+fn judge_foreign(
+    token: &str,
+    header: &StrictHeader,
+    keys: &KeySet,
+    early: Timestamp,
+) -> Result<(Claims, String), TokenError> {
+    let Unverified { iss } = part(token, 1)?;
+    let issuer = keys.issuer(&iss).ok_or(TokenError::Invalid)?;
+    if !matches!(header.typ.as_deref(), None | Some("JWT" | "at+jwt")) {
+        return Err(TokenError::Invalid);
+    }
+    let key = header.kid.as_deref().and_then(|kid| issuer.key(kid)).ok_or(TokenError::Invalid)?;
+    let claims: Map<String, Value> = signed(token, header, key)?;
+    let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    // What two readers could read differently, such as a name that is there twice, is nobody's claim.
+    payload.filter(|payload| check_document(payload).is_ok()).ok_or(TokenError::Invalid)?;
+    let claims = issuer.claims(&claims, token, early).ok_or(TokenError::Invalid)?;
+    Ok((claims, iss))
 }

@@ -6,19 +6,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use waystation_domain::{Revocation, Revoked, Scope, Timestamp};
-use waystation_token::{Claims, KeySet, SigningKey, TokenClass, TokenError, Verifier};
+use waystation_domain::{Revocation, Revoked, Scope, SigningAlgorithm, Timestamp};
+use waystation_token::{Claims, KeySet, Signer, SigningKey, TokenClass, TokenError, Verifier};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const SECRET: &[u8] = b"a shared secret of at least 32 bytes";
 
 fn key() -> SigningKey {
-    SigningKey::from_seed("k1", &[7; 32]).unwrap()
+    SigningKey::from_seed("k1", SigningAlgorithm::EdDsa, &[7; 32]).unwrap()
 }
 
 fn verifier() -> Verifier {
     let verifier = Verifier::default();
-    verifier.set_keys(KeySet::from_jwks(&KeySet::to_jwks(&[&key()])).unwrap().with_hs256(SECRET).unwrap());
+    verifier.set_keys(KeySet::from_jwks(&KeySet::to_jwks([&key()])).unwrap().with_hs256(SECRET).unwrap());
     verifier
 }
 
@@ -33,6 +33,8 @@ fn claims() -> Claims {
         login: Some("l1".parse().unwrap()),
         key: Some("key1".parse().unwrap()),
         scopes: [Scope::MessagesRead].into_iter().collect(),
+        networks: vec!["192.0.2.0/24".parse().unwrap()],
+        signer: None,
         issued: NOW,
         expires: NOW.after(Duration::from_secs(900)),
     }
@@ -68,7 +70,8 @@ fn wire_claims() -> Value {
 #[test]
 fn our_own_tokens_are_accepted_and_say_what_was_signed() {
     let token = key().sign(&claims());
-    assert_eq!(*verifier().verify(&token, NOW).unwrap(), claims());
+    let signer = |kid: &str| Some(Signer { issuer: None, kid: kid.into() });
+    assert_eq!(*verifier().verify(&token, NOW).unwrap(), Claims { signer: signer("k1"), ..claims() });
     let wire = wire_claims();
     assert_eq!(
         (&wire["type"], &wire["sessionId"], &wire["scopes"][0]),
@@ -112,7 +115,7 @@ fn forged_headers_are_refused() {
     }
     // The public key is no shared secret.
     let public =
-        decoded(&URL_SAFE_NO_PAD.encode(KeySet::to_jwks(&[&key()])))["keys"][0]["x"].as_str().unwrap().to_owned();
+        decoded(&URL_SAFE_NO_PAD.encode(KeySet::to_jwks([&key()])))["keys"][0]["x"].as_str().unwrap().to_owned();
     for header in [json!({"alg":"HS256","kid":"k1","typ":"at+jwt"}), json!({"alg":"HS256","typ":"JWT"})] {
         let forged = hs256(header, &wire_claims(), public.as_bytes());
         assert_eq!(verifier().verify(&forged, NOW), Err(TokenError::Invalid));
@@ -145,7 +148,7 @@ fn malformed_tokens_are_refused() {
     for bad in bad {
         assert_eq!(verifier().verify(&bad, NOW), Err(TokenError::Invalid), "{bad}");
     }
-    let other = SigningKey::from_seed("k1", &[8; 32]).unwrap().sign(&claims());
+    let other = SigningKey::from_seed("k1", SigningAlgorithm::EdDsa, &[8; 32]).unwrap().sign(&claims());
     assert_eq!(verifier().verify(&other, NOW), Err(TokenError::Invalid), "another key of the same name");
 }
 
@@ -212,6 +215,48 @@ fn time_and_revocation_are_judged_each_time() {
     }
     let verifier = self::verifier();
     verifier.verify(&token, NOW).unwrap();
+    let known = verifier.verify(&token, NOW).unwrap();
     verifier.set_keys(KeySet::default());
     assert_eq!(verifier.verify(&token, NOW), Err(TokenError::Invalid), "the key is gone");
+    assert_eq!(verifier.check_revoked(&known), Err(TokenError::Revoked), "and with it who came in by it");
+}
+
+#[test]
+fn tokens_signed_on_p_256_are_ours_too() {
+    let signing = SigningKey::from_seed("p1", SigningAlgorithm::Es256, &[9; 32]).unwrap();
+    let verifier = Verifier::default();
+    verifier.set_keys(KeySet::from_jwks(&KeySet::to_jwks([&signing, &key()])).unwrap());
+    let signer = Some(Signer { issuer: None, kid: "p1".into() });
+    assert_eq!(*verifier.verify(&signing.sign(&claims()), NOW).unwrap(), Claims { signer, ..claims() });
+    verifier.verify(&key().sign(&claims()), NOW).unwrap();
+    // Each key has its one algorithm.
+    let token = signing.sign(&claims());
+    let parts: Vec<&str> = token.split('.').collect();
+    for alg in ["EdDSA", "HS256", "RS256", "ES384", "none"] {
+        let header = encoded(&json!({"alg": alg, "kid": "p1", "typ": "at+jwt"}));
+        let forged = format!("{header}.{}.{}", parts[1], parts[2]);
+        assert_eq!(verifier.verify(&forged, NOW), Err(TokenError::Invalid), "{alg}");
+    }
+}
+
+#[test]
+fn what_is_revoked_is_forgotten_when_no_token_can_have_outlived_it() {
+    let verifier = verifier();
+    let revoke = |login: &str, at| {
+        let revoked = Revoked::Login(login.parse().unwrap());
+        verifier.revoke([Revocation { organization: "acme".parse().unwrap(), revoked, at }]);
+    };
+    revoke("l1", NOW);
+    revoke("l2", NOW.after(waystation_token::LONGEST_LIFE));
+    assert_eq!(verifier.check_revoked(&claims()), Err(TokenError::Revoked));
+    revoke("l3", NOW.after(waystation_token::LONGEST_LIFE + Duration::from_millis(1)));
+    assert_eq!(verifier.check_revoked(&claims()), Ok(()));
+    let forever = {
+        let mut wire = wire_claims();
+        wire["exp"] = json!(NOW.as_seconds() + 3_600 * 24 * 365);
+        hs256(json!({"alg":"HS256"}), &wire, SECRET)
+    };
+    assert!(self::verifier().verify(&forever, NOW).is_ok());
+    let later = NOW.after(waystation_token::LONGEST_LIFE);
+    assert_eq!(self::verifier().verify(&forever, later), Err(TokenError::Expired), "nothing lives longer");
 }

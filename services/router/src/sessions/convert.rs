@@ -11,6 +11,7 @@ use waystation_store::mailbox::{
     AckRange, Charge, MailboxKey, MessageRef, Nack, ReadMailbox, Refused, Reject, ResumePoint, ResumeVerdict,
     SessionReport, Settlement,
 };
+use waystation_store::report::Report;
 
 /// Elements of one call.
 pub(super) const MOST: usize = 1_024;
@@ -47,6 +48,19 @@ pub(super) fn verdict(verdict: ResumeVerdict) -> wire::ResumeVerdict {
 /// A text that is no epoch is one that this store never gave: a doubt, not a fault.
 pub(super) fn resume_point(resume: wire::ResumePoint) -> ResumePoint {
     ResumePoint { epoch: resume.epoch.parse::<Epoch>().ok(), positions: lanes_from(resume.positions) }
+}
+
+/// What a heartbeat says of its daemon; `None`: the gateway only compares.
+pub(super) fn said(report: &SessionReport) -> Option<Report> {
+    (report.status.is_some() || report.metrics.is_some()).then(|| Report {
+        mailbox: report.mailbox.clone(),
+        heartbeat: true,
+        status: report.status,
+        message: None,
+        presence: None,
+        presence_text: None,
+        metrics: report.metrics.clone(),
+    })
 }
 
 pub(super) fn report(report: wire::SessionReport) -> Result<SessionReport, Fault> {

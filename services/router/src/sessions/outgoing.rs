@@ -1,6 +1,6 @@
 //! What daemons send: routed like a backend's messages, under the name of the orchestrator that their token says.
 
-use waystation_domain::Scope;
+use waystation_domain::policy::FrameKind;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::{RouteMessageResult, SendMessage};
 use waystation_rpc::Fault;
@@ -23,9 +23,7 @@ pub(super) async fn route(parts: &Parts, messages: Vec<SendMessage>) -> Vec<Rout
 async fn prepare(parts: &Parts, send: SendMessage) -> Result<AppendMessage, Fault> {
     let claims = parts.verifier.verify(&send.access_token, parts.context.clock.now())?;
     let daemon = claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
-    if !claims.scopes.allows(Scope::MessagesWrite) {
-        return Err(Fault::new(ErrorReason::PermissionDenied, "the token lacks messages:write"));
-    }
+    FrameKind::Send.rule().check(claims.identity())?;
     let message = required("message", send.message)?;
     let read = async {
         let orchestrator = parse("orchestrator_id", &message.orchestrator_id)?;

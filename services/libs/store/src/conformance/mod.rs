@@ -5,6 +5,7 @@
 pub mod append;
 pub mod credentials;
 pub mod read;
+pub mod reports;
 pub mod sessions;
 pub mod settle;
 mod world;
@@ -96,6 +97,11 @@ macro_rules! conformance_suite {
                 dead_letters_are_listed_and_forgotten,
                 organizations_are_counted_apart,
             ],
+            reports: [
+                what_a_daemon_says_is_kept_until_it_says_otherwise,
+                the_newest_metrics_of_a_day_are_kept,
+                another_daemon_registers_when_the_first_is_silent,
+            ],
             credentials: [
                 records_are_made_once,
                 settings_replace_those_before,
@@ -103,7 +109,13 @@ macro_rules! conformance_suite {
                 a_reused_refresh_token_ends_the_login,
                 a_revoked_key_ends_its_logins,
                 revocations_are_read_from_a_cursor,
-                the_first_signing_key_stays,
+                a_stable_login_keeps_its_refresh_token,
+                the_status_of_an_orchestrator_is_set_apart,
+                records_are_listed_in_pages,
+                a_key_has_two_secrets_at_most,
+                signing_keys_follow_each_other,
+                a_signing_key_that_is_known_to_others_ends_at_once,
+                an_audit_chain_is_continued_only_from_its_end,
             ],
         }
     };

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use waystation_domain::{ApiKeyId, LoginId, OrchestratorId, OrganizationId, Timestamp};
 
 use crate::credential::{
-    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Revocation, Revoked, Rotation, SigningKey,
+    ApiKey, Created, Login, NewSecret, NewSigningKey, Orchestrator, OrchestratorState, OrchestratorStatus,
+    Organization, OrganizationSettings, Revocation, Revoked, Rotation, SigningKeys, Subject,
 };
 use crate::limits;
 
@@ -15,9 +16,11 @@ pub(super) struct Credentials {
     organizations: BTreeMap<OrganizationId, Organization>,
     settings: BTreeMap<OrganizationId, OrganizationSettings>,
     orchestrators: BTreeMap<(OrganizationId, OrchestratorId), Orchestrator>,
+    /// What changes of them, and of those that were never made.
+    states: BTreeMap<(OrganizationId, OrchestratorId), OrchestratorState>,
     keys: BTreeMap<ApiKeyId, ApiKey>,
     logins: HashMap<LoginId, Login>,
-    signing_key: Option<SigningKey>,
+    signing_keys: SigningKeys,
     revocations: VecDeque<(u64, Revocation)>,
     /// Cursor of the last revocation.
     cursor: u64,
@@ -51,14 +54,33 @@ impl Credentials {
     }
 
     pub(super) fn settings(&self, organization: &OrganizationId) -> OrganizationSettings {
-        self.settings.get(organization).copied().unwrap_or_default()
+        self.settings.get(organization).cloned().unwrap_or_default()
     }
 
-    pub(super) fn create_orchestrator(&mut self, record: Orchestrator) -> Created {
+    pub(super) fn create_orchestrator(&mut self, record: Orchestrator, now: Timestamp) -> Created {
         if !self.organizations.contains_key(&record.organization) {
             return Created::NoParent;
         }
-        create(&mut self.orchestrators, (record.organization.clone(), record.id.clone()), record)
+        let key = (record.organization.clone(), record.id.clone());
+        let created = create(&mut self.orchestrators, key.clone(), record);
+        if created == Created::Yes {
+            self.states.entry(key).or_default().created.get_or_insert(now);
+        }
+        created
+    }
+
+    pub(super) fn set_orchestrator_status(
+        &mut self,
+        key: (OrganizationId, OrchestratorId),
+        status: OrchestratorStatus,
+        now: Timestamp,
+    ) -> bool {
+        if !self.organizations.contains_key(&key.0) {
+            return false;
+        }
+        let state = self.states.entry(key).or_default();
+        (state.status, state.updated) = (status, Some(now));
+        true
     }
 
     pub(super) fn create_api_key(&mut self, record: ApiKey) -> Created {
@@ -79,8 +101,24 @@ impl Credentials {
         }
     }
 
-    pub(super) fn keep_signing_key(&mut self, key: SigningKey) -> SigningKey {
-        self.signing_key.get_or_insert(key).clone()
+    pub(super) fn take_secret(&mut self, id: &ApiKeyId, mac: [u8; 32], until: Timestamp, now: Timestamp) -> NewSecret {
+        let key = self.keys.get_mut(id).filter(|key| !key.revoked);
+        key.map_or(NewSecret::Unknown, |key| key.take_secret(mac, until, now))
+    }
+
+    pub(super) fn first_signing_key(&mut self, new: NewSigningKey, now: Timestamp) -> SigningKeys {
+        if self.signing_keys.0.is_empty() {
+            self.signing_keys.take(new, now);
+        }
+        self.signing_keys.clone()
+    }
+
+    pub(super) fn rotate_signing_key(&mut self, new: NewSigningKey, now: Timestamp) -> bool {
+        self.signing_keys.take(new, now)
+    }
+
+    pub(super) fn signing_keys(&self) -> &SigningKeys {
+        &self.signing_keys
     }
 
     pub(super) fn rotate(&mut self, id: &LoginId, counter: u32, now: Timestamp) -> Rotation {
@@ -89,7 +127,7 @@ impl Credentials {
             return Rotation::Revoked;
         }
         if counter == login.counter {
-            login.counter += 1;
+            login.counter += u32::from(!login.stable);
             login.rotated = now;
             return Rotation::Valid(login.clone());
         }
@@ -146,8 +184,32 @@ impl Credentials {
         self.organizations.get(id)
     }
 
-    pub(super) fn orchestrator(&self, organization: &OrganizationId, id: &OrchestratorId) -> Option<&Orchestrator> {
-        self.orchestrators.get(&(organization.clone(), id.clone()))
+    pub(super) fn subject(&self, organization: &OrganizationId, id: &OrchestratorId) -> Subject {
+        let key = (organization.clone(), id.clone());
+        Subject {
+            organization: self.organizations.get(organization).cloned(),
+            settings: self.settings(organization),
+            orchestrator: self.orchestrators.get(&key).cloned(),
+            state: self.states.get(&key).copied().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn orchestrators(
+        &self,
+        organization: &OrganizationId,
+        after: &str,
+        most: usize,
+    ) -> Vec<(Orchestrator, OrchestratorState)> {
+        let of_tenant = self.orchestrators.iter().filter(|((of, id), _)| of == organization && id.as_str() > after);
+        let with_state = |(key, record): (&(OrganizationId, OrchestratorId), &Orchestrator)| {
+            (record.clone(), self.states.get(key).copied().unwrap_or_default())
+        };
+        of_tenant.take(most).map(with_state).collect()
+    }
+
+    pub(super) fn api_keys(&self, organization: &OrganizationId, after: &str, most: usize) -> Vec<ApiKey> {
+        let of_tenant = self.keys.values().filter(|key| key.organization == *organization && key.id.as_str() > after);
+        of_tenant.take(most).cloned().collect()
     }
 
     pub(super) fn api_key(&self, id: &ApiKeyId) -> Option<&ApiKey> {

@@ -1,26 +1,24 @@
 //! The store in one process: the model of the rules, kept by a journal of operations.
 
+mod audit;
 mod credentials;
+mod identities;
 mod journal;
 mod mailbox;
 mod operation;
+mod reports;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use waystation_domain::{ApiKeyId, Lane, LoginId, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
+use waystation_domain::{Lane, MessageId, OrganizationId, SessionId, Timestamp};
 
-use crate::credential::{
-    ApiKey, Created, CredentialStore, Login, Orchestrator, Organization, OrganizationSettings, Revocation, Revoked,
-    Rotation, SigningKey,
-};
 use crate::mailbox::*;
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
-use operation::{CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, KeepSigningKey};
-use operation::{Operation, Revoke, RotateLogin, SetSettings};
+use operation::Operation;
 use state::State;
 
 pub(crate) struct Embedded {
@@ -193,60 +191,5 @@ impl MailboxStore for Embedded {
     }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.look(None, |state, _| state.locate(session))
-    }
-}
-
-#[async_trait]
-impl CredentialStore for Embedded {
-    async fn create_organization(&self, organization: Organization, now: Now) -> Result<Created, Unavailable> {
-        self.run(CreateOrganization(organization), now).await
-    }
-    async fn set_settings(
-        &self,
-        organization: &OrganizationId,
-        settings: OrganizationSettings,
-        now: Now,
-    ) -> Result<bool, Unavailable> {
-        self.run(SetSettings { organization: organization.clone(), settings }, now).await
-    }
-    async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable> {
-        self.run(CreateOrchestrator(orchestrator), now).await
-    }
-    async fn create_api_key(&self, key: ApiKey, now: Now) -> Result<Created, Unavailable> {
-        self.run(CreateApiKey(key), now).await
-    }
-    async fn create_login(&self, login: Login, now: Now) -> Result<Created, Unavailable> {
-        self.run(CreateLogin(login), now).await
-    }
-    async fn signing_key(&self, unless_any: SigningKey, now: Now) -> Result<SigningKey, Unavailable> {
-        self.run(KeepSigningKey(unless_any), now).await
-    }
-    async fn rotate(&self, login: &LoginId, counter: u32, now: Now) -> Result<Rotation, Unavailable> {
-        self.run(RotateLogin { login: login.clone(), counter }, now).await
-    }
-    async fn revoke(&self, organization: &OrganizationId, revoked: Revoked, now: Now) -> Result<(), Unavailable> {
-        self.run(Revoke { organization: organization.clone(), revoked }, now).await
-    }
-    async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable> {
-        self.look(None, |state, _| state.credentials.organization(id).cloned())
-    }
-    async fn settings(&self, organization: &OrganizationId) -> Result<OrganizationSettings, Unavailable> {
-        self.look(None, |state, _| state.credentials.settings(organization))
-    }
-    async fn orchestrator(
-        &self,
-        organization: &OrganizationId,
-        id: &OrchestratorId,
-    ) -> Result<Option<Orchestrator>, Unavailable> {
-        self.look(None, |state, _| state.credentials.orchestrator(organization, id).cloned())
-    }
-    async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, Unavailable> {
-        self.look(None, |state, _| state.credentials.api_key(id).cloned())
-    }
-    async fn login(&self, id: &LoginId) -> Result<Option<Login>, Unavailable> {
-        self.look(None, |state, _| state.credentials.login(id).cloned())
-    }
-    async fn revocations(&self, after: u64) -> Result<Vec<(u64, Revocation)>, Unavailable> {
-        self.look(None, |state, _| state.credentials.revocations(after))
     }
 }

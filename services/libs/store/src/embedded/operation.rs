@@ -1,17 +1,25 @@
 //! What changes the state: each operation is journaled as it was asked.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use waystation_domain::{LoginId, OrganizationId, Timestamp};
+use waystation_domain::{ApiKeyId, InstanceId, LoginId, OrchestratorId, OrganizationId, Timestamp};
 
 use super::state::{State, bounded_lease};
+use crate::audit::{AuditRecord, Chain};
 use crate::credential::{
-    ApiKey, Created, Login, Orchestrator, Organization, OrganizationSettings, Revoked, Rotation, SigningKey,
+    ApiKey, Created, Login, NewSecret, NewSigningKey, Orchestrator, OrchestratorStatus, Organization,
+    OrganizationSettings, Revoked, Rotation, SigningKeys,
 };
 use crate::mailbox::*;
+use crate::report::{Registered, Report};
+
+/// Is among those that the journal can repeat. Only its list makes an operation so: one that is missing there does not
+/// compile, instead of being written and never read again.
+pub(super) trait Repeatable {}
 
 /// A change of the state that gives the same answer whenever it is repeated from the same state.
-pub(super) trait Operation: Serialize + DeserializeOwned {
+pub(super) trait Operation: Serialize + DeserializeOwned + Repeatable {
     /// Names the operation in the journal.
     const TAG: u8;
     type Answer: Serialize;
@@ -204,10 +212,14 @@ macro_rules! credential_operation {
 }
 
 credential_operation!(CreateOrganization(Organization) = 20, Created, |op, kept, _| kept.create_organization(op.0));
-credential_operation!(CreateOrchestrator(Orchestrator) = 21, Created, |op, kept, _| kept.create_orchestrator(op.0));
+credential_operation!(CreateOrchestrator(Orchestrator) = 21, Created, |op, kept, now| {
+    kept.create_orchestrator(op.0, now)
+});
 credential_operation!(CreateApiKey(ApiKey) = 22, Created, |op, kept, _| kept.create_api_key(op.0));
 credential_operation!(CreateLogin(Login) = 23, Created, |op, kept, _| kept.create_login(op.0));
-credential_operation!(KeepSigningKey(SigningKey) = 24, SigningKey, |op, kept, _| kept.keep_signing_key(op.0));
+credential_operation!(FirstSigningKey(NewSigningKey) = 24, SigningKeys, |op, kept, now| {
+    kept.first_signing_key(op.0, now)
+});
 credential_operation!(RotateLogin { login: LoginId, counter: u32 } = 25, Rotation, |op, kept, now| {
     kept.rotate(&op.login, op.counter, now)
 });
@@ -219,3 +231,79 @@ credential_operation!(
     bool,
     |op, kept, _| { kept.set_settings(op.organization, op.settings) }
 );
+credential_operation!(
+    SetOrchestratorStatus { of: (OrganizationId, OrchestratorId), status: OrchestratorStatus } = 28,
+    bool,
+    |op, kept, now| { kept.set_orchestrator_status(op.of, op.status, now) }
+);
+credential_operation!(TakeSecret { id: ApiKeyId, mac: [u8; 32], until: Timestamp } = 29, NewSecret, |op, kept, now| {
+    kept.take_secret(&op.id, op.mac, op.until, now)
+});
+credential_operation!(RotateSigningKey(NewSigningKey) = 30, bool, |op, kept, now| kept.rotate_signing_key(op.0, now));
+
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct AppendAudit {
+    pub(super) chain: Chain,
+    pub(super) after: u64,
+    pub(super) records: Vec<AuditRecord>,
+}
+
+impl Operation for AppendAudit {
+    const TAG: u8 = 31;
+    type Answer = bool;
+
+    fn apply(self, state: &mut State, _: Timestamp) -> bool {
+        state.audit.append(self.chain, self.after, self.records)
+    }
+
+    fn changed_nothing(answer: &bool) -> bool {
+        !answer
+    }
+}
+
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct TakeReports(pub(super) Vec<Report>);
+
+impl Operation for TakeReports {
+    const TAG: u8 = 40;
+    type Answer = ();
+
+    fn apply(self, state: &mut State, now: Timestamp) {
+        self.0.into_iter().for_each(|report| state.reports.take(report, now));
+    }
+}
+
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct Register {
+    pub(super) mailbox: MailboxKey,
+    pub(super) instance: InstanceId,
+    pub(super) info: Bytes,
+}
+
+impl Operation for Register {
+    const TAG: u8 = 41;
+    type Answer = Registered;
+
+    fn apply(self, state: &mut State, now: Timestamp) -> Registered {
+        state.reports.register(self.mailbox, self.instance, self.info, now)
+    }
+}
+
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct Unregister {
+    pub(super) mailbox: MailboxKey,
+    pub(super) instance: InstanceId,
+}
+
+impl Operation for Unregister {
+    const TAG: u8 = 42;
+    type Answer = bool;
+
+    fn apply(self, state: &mut State, _: Timestamp) -> bool {
+        state.reports.unregister(&self.mailbox, &self.instance)
+    }
+
+    fn changed_nothing(answer: &bool) -> bool {
+        !answer
+    }
+}

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use waystation_domain::{Epoch, IncarnationId, SessionId, Timestamp};
 
+use super::audit::Audit;
 use super::credentials::Credentials;
 use super::mailbox::Mailbox;
+use super::reports::Reports;
 use crate::mailbox::{
     IncarnationInfo, Liveness, MailboxKey, RenewIncarnation, Renewed, SessionView, Sweep, Swept, Totals,
 };
@@ -18,6 +20,8 @@ pub(super) struct State {
     /// Names this life of the store in epochs.
     pub(super) generation: u64,
     pub(super) credentials: Credentials,
+    pub(super) audit: Audit,
+    pub(super) reports: Reports,
     /// Boxed, so that the table's free places cost little.
     mailboxes: HashMap<MailboxKey, Box<Mailbox>>,
     /// Mailboxes by the moment at which a sweep should look at them.
@@ -41,6 +45,8 @@ impl State {
         State {
             generation,
             credentials: Credentials::default(),
+            audit: Audit::default(),
+            reports: Reports::default(),
             mailboxes: HashMap::new(),
             due: BTreeSet::new(),
             sessions: HashMap::new(),
@@ -165,7 +171,7 @@ impl State {
             }
             swept.handled += 1;
         }
-        swept.handled += self.credentials.sweep(now);
+        swept.handled += self.credentials.sweep(now) + self.reports.sweep(now);
         swept
     }
 

@@ -18,6 +18,19 @@ const ORGANIZATIONS: &str = "organizations";
 const SETTINGS: &str = "settings";
 const ORCHESTRATORS: &str = "orchestrators";
 const KEYS: &str = "keys";
+const SIGNING: &str = "signing";
+/// The one record of its kind.
+const ALL: &str = "all";
+
+/// A record as it was found.
+struct Found<T> {
+    record: Option<T>,
+    /// As it stands in the store; empty if it is not there.
+    text: String,
+    revoked: bool,
+    /// By the store's clock.
+    now: Timestamp,
+}
 
 /// A revocation as the log keeps it; its moment stands beside it.
 #[derive(Serialize, Deserialize)]
@@ -75,23 +88,101 @@ impl Redis {
         &self,
         (kind, id): (&str, &str),
         record: &(impl Serialize + Sync),
-        parent: Option<&OrganizationId>,
+        listed: Option<(&OrganizationId, &str)>,
         now: Now,
     ) -> Result<Created, Unavailable> {
         let mut args = Args::default();
         args.text(kind).text(id).push(record_text(record)?);
-        args.text(parent.map_or("", |parent| parent.as_str()));
+        let (parent, member) = listed.map_or(("", ""), |(parent, member)| (parent.as_str(), member));
+        args.text(parent).text(member);
         created(self.credential(Script::CreateRecord, args, now).await?)
     }
 
-    /// A record, and whether it has been revoked.
-    async fn record<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<(T, bool)>, Unavailable> {
+    async fn found<T: DeserializeOwned>(&self, kind: &str, id: &str, now: Now) -> Result<Found<T>, Unavailable> {
         let mut args = Args::default();
         args.text(kind).text(id);
-        let mut answer = reply::list(self.credential(Script::GetRecord, args, None).await?)?;
-        let Some(record) = answer.next() else { return Ok(None) };
-        Ok(Some((record_of(record)?, reply::number(reply::next(&mut answer)?)? == 1)))
+        let mut answer = reply::list(self.credential(Script::GetRecord, args, now).await?)?;
+        let text = reply::text(reply::next(&mut answer)?)?;
+        let record = if text.is_empty() { None } else { Some(serde_json::from_str(&text).map_err(odd)?) };
+        let revoked = reply::number(reply::next(&mut answer)?)? == 1;
+        Ok(Found { record, text, revoked, now: Timestamp::from_millis(reply::number(reply::next(&mut answer)?)?) })
     }
+
+    /// Puts a record in the place of the one that was found; answers whether nobody was faster.
+    async fn swap(
+        &self,
+        (kind, id): (&str, &str),
+        found: &str,
+        record: &(impl Serialize + Sync),
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let mut args = Args::default();
+        args.text(kind).text(id).text(found).push(record_text(record)?);
+        Ok(reply::number(self.credential(Script::SwapRecord, args, now).await?)? == 1)
+    }
+
+    /// Changes the signing keys by a rule; answers them as they are then, and what the rule answered.
+    async fn change_signing_keys<T: Send>(
+        &self,
+        change: impl Fn(&mut SigningKeys, Timestamp) -> T + Send + Sync,
+        now: Now,
+    ) -> Result<(SigningKeys, T), Unavailable> {
+        loop {
+            let found = self.found::<SigningKeys>(SIGNING, ALL, now).await?;
+            let before = found.record.unwrap_or_default();
+            let mut keys = before.clone();
+            let answer = change(&mut keys, found.now);
+            if keys == before || self.swap((SIGNING, ALL), &found.text, &keys, now).await? {
+                return Ok((keys, answer));
+            }
+        }
+    }
+
+    async fn listed(
+        &self,
+        kind: &str,
+        organization: &OrganizationId,
+        (after, most): (&str, usize),
+        prefix: &str,
+    ) -> Result<impl Iterator<Item = Result<std::vec::IntoIter<Value>, Unavailable>>, Unavailable> {
+        let mut args = Args::default();
+        args.text(kind).text(organization.as_str()).text(after).number(most).text(prefix);
+        Ok(reply::list(self.credential(Script::ListRecords, args, None).await?)?.map(reply::list))
+    }
+}
+
+fn status_to(status: OrchestratorStatus) -> &'static str {
+    match status {
+        OrchestratorStatus::Active => "active",
+        OrchestratorStatus::Offline => "offline",
+        OrchestratorStatus::Disabled => "disabled",
+    }
+}
+
+/// Status, creation and last change.
+fn state_of(fields: &mut impl Iterator<Item = Value>) -> Result<OrchestratorState, Unavailable> {
+    let status = match reply::text(reply::next(fields)?)?.as_str() {
+        "" | "active" => OrchestratorStatus::Active,
+        "offline" => OrchestratorStatus::Offline,
+        "disabled" => OrchestratorStatus::Disabled,
+        other => return Err(odd(other)),
+    };
+    let mut time = || -> Result<Option<Timestamp>, Unavailable> {
+        let text = reply::text(reply::next(fields)?)?;
+        if text.is_empty() { Ok(None) } else { text.parse().map(Timestamp::from_millis).map(Some).map_err(odd) }
+    };
+    Ok(OrchestratorState { status, created: time()?, updated: time()? })
+}
+
+fn optional<T: DeserializeOwned>(value: Value) -> Result<Option<T>, Unavailable> {
+    let text = reply::text(value)?;
+    if text.is_empty() { Ok(None) } else { serde_json::from_str(&text).map(Some).map_err(odd) }
+}
+
+fn key_of(record: Value, revoked: Value) -> Result<ApiKey, Unavailable> {
+    let key: ApiKey = record_of(record)?;
+    let revoked = reply::number(revoked)? == 1;
+    Ok(ApiKey { revoked: key.revoked || revoked, ..key })
 }
 
 #[async_trait]
@@ -113,11 +204,12 @@ impl CredentialStore for Redis {
 
     async fn create_orchestrator(&self, orchestrator: Orchestrator, now: Now) -> Result<Created, Unavailable> {
         let id = format!("{}/{}", orchestrator.organization, orchestrator.id);
-        self.create((ORCHESTRATORS, &id), &orchestrator, Some(&orchestrator.organization), now).await
+        let listed = (&orchestrator.organization, orchestrator.id.as_str());
+        self.create((ORCHESTRATORS, &id), &orchestrator, Some(listed), now).await
     }
 
     async fn create_api_key(&self, key: ApiKey, now: Now) -> Result<Created, Unavailable> {
-        self.create((KEYS, key.id.as_str()), &key, Some(&key.organization), now).await
+        self.create((KEYS, key.id.as_str()), &key, Some((&key.organization, key.id.as_str())), now).await
     }
 
     async fn create_login(&self, login: Login, now: Now) -> Result<Created, Unavailable> {
@@ -135,10 +227,50 @@ impl CredentialStore for Redis {
         created(self.credential(Script::CreateLogin, args, now).await?)
     }
 
-    async fn signing_key(&self, unless_any: SigningKey, now: Now) -> Result<SigningKey, Unavailable> {
+    async fn set_orchestrator_status(
+        &self,
+        organization: &OrganizationId,
+        id: &OrchestratorId,
+        status: OrchestratorStatus,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
         let mut args = Args::default();
-        args.push(record_text(&unless_any)?);
-        record_of(self.credential(Script::SigningKey, args, now).await?)
+        args.text(organization.as_str()).text(id.as_str()).text(status_to(status));
+        Ok(reply::number(self.credential(Script::SetStatus, args, now).await?)? == 1)
+    }
+
+    async fn take_secret(
+        &self,
+        id: &ApiKeyId,
+        mac: [u8; 32],
+        until: Timestamp,
+        now: Now,
+    ) -> Result<NewSecret, Unavailable> {
+        loop {
+            let found = self.found::<ApiKey>(KEYS, id.as_str(), now).await?;
+            let Some(before) = found.record.filter(|key| !key.revoked && !found.revoked) else {
+                return Ok(NewSecret::Unknown);
+            };
+            let mut key = before.clone();
+            let answer = key.take_secret(mac, until, found.now);
+            if key == before || self.swap((KEYS, id.as_str()), &found.text, &key, now).await? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn signing_keys(&self) -> Result<SigningKeys, Unavailable> {
+        Ok(self.found(SIGNING, ALL, None).await?.record.unwrap_or_default())
+    }
+
+    async fn first_signing_key(&self, new: NewSigningKey, now: Now) -> Result<SigningKeys, Unavailable> {
+        let take = |keys: &mut SigningKeys, now| keys.0.is_empty() && keys.take(new.clone(), now);
+        self.change_signing_keys(take, now).await.map(|(keys, _)| keys)
+    }
+
+    async fn rotate_signing_key(&self, new: NewSigningKey, now: Now) -> Result<bool, Unavailable> {
+        let take = |keys: &mut SigningKeys, now| keys.take(new.clone(), now);
+        self.change_signing_keys(take, now).await.map(|(_, taken)| taken)
     }
 
     async fn rotate(&self, login: &LoginId, counter: u32, now: Now) -> Result<Rotation, Unavailable> {
@@ -169,24 +301,59 @@ impl CredentialStore for Redis {
     }
 
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Unavailable> {
-        Ok(self.record(ORGANIZATIONS, id.as_str()).await?.map(|(record, _)| record))
+        Ok(self.found(ORGANIZATIONS, id.as_str(), None).await?.record)
     }
 
     async fn settings(&self, organization: &OrganizationId) -> Result<OrganizationSettings, Unavailable> {
-        Ok(self.record(SETTINGS, organization.as_str()).await?.map(|(record, _)| record).unwrap_or_default())
+        Ok(self.found(SETTINGS, organization.as_str(), None).await?.record.unwrap_or_default())
     }
 
-    async fn orchestrator(
+    async fn subject(&self, organization: &OrganizationId, id: &OrchestratorId) -> Result<Subject, Unavailable> {
+        let mut args = Args::default();
+        args.text(organization.as_str()).text(id.as_str());
+        let mut fields = reply::list(self.credential(Script::Subject, args, None).await?)?;
+        Ok(Subject {
+            organization: optional(reply::next(&mut fields)?)?,
+            settings: optional(reply::next(&mut fields)?)?.unwrap_or_default(),
+            orchestrator: optional(reply::next(&mut fields)?)?,
+            state: state_of(&mut fields)?,
+        })
+    }
+
+    async fn orchestrators(
         &self,
         organization: &OrganizationId,
-        id: &OrchestratorId,
-    ) -> Result<Option<Orchestrator>, Unavailable> {
-        Ok(self.record(ORCHESTRATORS, &format!("{organization}/{id}")).await?.map(|(record, _)| record))
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<(Orchestrator, OrchestratorState)>, Unavailable> {
+        let prefix = format!("{organization}/");
+        let each = self.listed(ORCHESTRATORS, organization, (after, most), &prefix).await?;
+        each.map(|fields| {
+            let mut fields = fields?;
+            let record = record_of(reply::next(&mut fields)?)?;
+            reply::next(&mut fields)?;
+            Ok((record, state_of(&mut fields)?))
+        })
+        .collect()
+    }
+
+    async fn api_keys(
+        &self,
+        organization: &OrganizationId,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<ApiKey>, Unavailable> {
+        let each = self.listed(KEYS, organization, (after, most), "").await?;
+        each.map(|fields| {
+            let mut fields = fields?;
+            key_of(reply::next(&mut fields)?, reply::next(&mut fields)?)
+        })
+        .collect()
     }
 
     async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, Unavailable> {
-        let found = self.record::<ApiKey>(KEYS, id.as_str()).await?;
-        Ok(found.map(|(key, revoked)| ApiKey { revoked: key.revoked || revoked, ..key }))
+        let found = self.found::<ApiKey>(KEYS, id.as_str(), None).await?;
+        Ok(found.record.map(|key| ApiKey { revoked: key.revoked || found.revoked, ..key }))
     }
 
     async fn login(&self, id: &LoginId) -> Result<Option<Login>, Unavailable> {

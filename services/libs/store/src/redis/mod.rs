@@ -4,6 +4,7 @@
 //! in its text is that of the process; the rules are those of the embedded store, answer for answer.
 
 mod append;
+mod audit;
 mod config;
 mod credentials;
 mod gateways;
@@ -13,6 +14,7 @@ mod link;
 mod nodes;
 mod read;
 mod reply;
+mod reports;
 mod scripts;
 mod sessions;
 mod settings;

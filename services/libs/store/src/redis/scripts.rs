@@ -19,6 +19,7 @@ const LOG: &str = include_str!("lua/log.lua");
 const SESSIONS: &str = include_str!("lua/sessions.lua");
 const GATEWAYS: &str = include_str!("lua/gateways.lua");
 const CREDENTIALS: &str = include_str!("lua/credentials.lua");
+const REPORTS: &str = include_str!("lua/reports.lua");
 
 /// The scripts: name, file and name in metrics, kind, and what the file builds on.
 macro_rules! scripts {
@@ -67,6 +68,10 @@ scripts! {
     ForgetDeadLetters, "forget_dead_letters", Drains, [MAILBOX];
     Totals, "totals", Reads, [MAILBOX];
     Locate, "locate", Reads, [MAILBOX];
+    Report, "report", Drains, [REPORTS];
+    Reported, "reported", Reads, [REPORTS];
+    Register, "register", Drains, [REPORTS];
+    Unregister, "unregister", Drains, [REPORTS];
     Meta, "meta", Drains, [];
     Renew, "renew", Drains, [GATEWAYS];
     GatewayTable, "gateway_table", Reads, [GATEWAYS];
@@ -79,7 +84,12 @@ scripts! {
     Rotate, "rotate", Drains, [CREDENTIALS];
     Revoke, "revoke", Drains, [CREDENTIALS];
     Revocations, "revocations", Reads, [CREDENTIALS];
-    SigningKey, "signing_key", Drains, [CREDENTIALS];
+    SwapRecord, "swap_record", Grows, [CREDENTIALS];
+    SetStatus, "set_status", Drains, [CREDENTIALS];
+    Subject, "subject", Reads, [CREDENTIALS];
+    ListRecords, "list_records", Reads, [CREDENTIALS];
+    AppendAudit, "append_audit", Drains, [CREDENTIALS];
+    Audit, "audit", Reads, [CREDENTIALS];
     SweepCredentials, "sweep_credentials", Drains, [CREDENTIALS];
 }
 
@@ -103,7 +113,7 @@ impl Script {
 }
 
 /// The numbers of the rules, as scripts name them; times in milliseconds. A name comes before its own beginnings.
-fn numbers() -> [(&'static str, u64); 23] {
+fn numbers() -> [(&'static str, u64); 28] {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     [
         ("@EPOCHS", limits::EPOCHS as u64),
@@ -127,6 +137,11 @@ fn numbers() -> [(&'static str, u64); 23] {
         ("@TIME_TO_LIVE", millis(limits::TIME_TO_LIVE)),
         ("@DAEMONS", limits::DAEMONS as u64),
         ("@YIELD_AFTER", millis(limits::YIELD_AFTER)),
+        ("@METRICS_AGE", millis(limits::METRICS_AGE)),
+        ("@METRICS", limits::METRICS as u64),
+        ("@REGISTRATION_SILENCE", millis(limits::REGISTRATION_SILENCE)),
+        ("@REMEMBERED", millis(crate::report::REMEMBERED)),
+        ("@AUDIT_EVENTS", limits::AUDIT_EVENTS as u64),
         ("@REVOCATION_AGE", millis(limits::REVOCATION_AGE)),
         ("@REFRESH_GRACE", millis(limits::REFRESH_GRACE)),
     ]

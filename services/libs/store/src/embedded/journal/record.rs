@@ -6,11 +6,14 @@ use serde::Serialize;
 use waystation_domain::Timestamp;
 
 use crate::embedded::operation::{
-    CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, KeepSigningKey, Operation, Revoke, RotateLogin,
+    AppendAudit, CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, FirstSigningKey, Operation,
+    Register, Repeatable, Revoke, RotateLogin, RotateSigningKey, SetOrchestratorStatus, SetSettings, TakeReports,
+    TakeSecret, Unregister,
 };
 use crate::embedded::state::State;
 use crate::mailbox::{
-    Append, CloseSession, Compare, OpenSession, Purge, ReadMailbox, RenewIncarnation, Settle, Subscribe, Sweep,
+    Append, CloseSession, Compare, ForgetDeadLetters, OpenSession, Purge, ReadMailbox, RenewIncarnation, Settle,
+    Subscribe, Sweep,
 };
 
 /// Begins every record, so that whole ones can be found behind a damaged one.
@@ -99,6 +102,26 @@ pub(super) fn digest<T: Serialize>(answer: &T) -> u32 {
     }
 }
 
+macro_rules! repeatable {
+    ($($operation:ident),* $(,)?) => {
+        $(impl Repeatable for $operation {})*
+
+        fn repeat_tagged(tag: u8, record: &Recorded<'_>, state: &mut State) -> Result<(), String> {
+            match tag {
+                $($operation::TAG => record.repeat::<$operation>(state),)*
+                tag => Err(format!("an unknown operation ({tag})")),
+            }
+        }
+    };
+}
+
+repeatable! {
+    Append, OpenSession, CloseSession, ReadMailbox, Settle, Compare, Subscribe, RenewIncarnation, Sweep, Purge,
+    ForgetDeadLetters, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
+    Revoke, SetSettings, SetOrchestratorStatus, TakeSecret, RotateSigningKey, AppendAudit,
+    TakeReports, Register, Unregister,
+}
+
 /// Repeats the operation of a payload.
 pub(super) fn repeat(payload: &[u8], state: &mut State) -> Result<(), String> {
     let (prefix, body) = payload.split_at_checked(PREFIX).ok_or("a record without its prefix")?;
@@ -108,26 +131,7 @@ pub(super) fn repeat(payload: &[u8], state: &mut State) -> Result<(), String> {
     digest.copy_from_slice(&prefix[9..]);
     let record =
         Recorded { now: Timestamp::from_millis(u64::from_le_bytes(millis)), digest: u32::from_le_bytes(digest), body };
-    match prefix[0] {
-        Append::TAG => record.repeat::<Append>(state),
-        OpenSession::TAG => record.repeat::<OpenSession>(state),
-        CloseSession::TAG => record.repeat::<CloseSession>(state),
-        ReadMailbox::TAG => record.repeat::<ReadMailbox>(state),
-        Settle::TAG => record.repeat::<Settle>(state),
-        Compare::TAG => record.repeat::<Compare>(state),
-        Subscribe::TAG => record.repeat::<Subscribe>(state),
-        RenewIncarnation::TAG => record.repeat::<RenewIncarnation>(state),
-        Sweep::TAG => record.repeat::<Sweep>(state),
-        Purge::TAG => record.repeat::<Purge>(state),
-        CreateOrganization::TAG => record.repeat::<CreateOrganization>(state),
-        CreateOrchestrator::TAG => record.repeat::<CreateOrchestrator>(state),
-        CreateApiKey::TAG => record.repeat::<CreateApiKey>(state),
-        CreateLogin::TAG => record.repeat::<CreateLogin>(state),
-        KeepSigningKey::TAG => record.repeat::<KeepSigningKey>(state),
-        RotateLogin::TAG => record.repeat::<RotateLogin>(state),
-        Revoke::TAG => record.repeat::<Revoke>(state),
-        tag => Err(format!("an unknown operation ({tag})")),
-    }
+    repeat_tagged(prefix[0], &record, state)
 }
 
 struct Recorded<'a> {

@@ -8,6 +8,14 @@ local function is_revoked(kind, id)
   return kind == 'keys' and call('SISMEMBER', BASE .. 'revoked_keys', id) == 1
 end
 
+-- Status, creation and last change of an orchestrator; '' for what is not there.
+local function state_of(id)
+  return {
+    call('HGET', BASE .. 'statuses', id) or '', call('HGET', BASE .. 'created', id) or '',
+    call('HGET', BASE .. 'updated', id) or '',
+  }
+end
+
 local function login(id)
   local fields = call('HMGET', BASE .. 'login:' .. id, 'record', 'counter', 'rotated', 'born', 'ended', 'marks')
   if not fields[1] then return nil end

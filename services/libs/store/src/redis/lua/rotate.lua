@@ -5,7 +5,8 @@ if not known then return {'unknown'} end
 if known.ended then return {'revoked'} end
 local presented = tonumber(ARGV[2])
 if presented == known.counter then
-  known.counter, known.rotated = known.counter + 1, NOW
+  if not cjson.decode(known.record).stable then known.counter = known.counter + 1 end
+  known.rotated = NOW
   call('HSET', key, 'counter', known.counter, 'rotated', NOW)
   call('PEXPIRE', key, ARGV[3])
   return {'valid', known.record, known.counter, known.rotated}

@@ -1,0 +1,70 @@
+//! What daemons say and ask without a socket. A call names its daemon by the token.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Status};
+use waystation_proto::auth::v1::{GetKeySetRequest, GetProfileRequest, GetProfileResponse};
+use waystation_proto::router::v1 as wire;
+use waystation_rpc::Fault;
+
+use super::{PATIENCE, Upstream, answered};
+
+impl Upstream {
+    /// Who a daemon is.
+    pub(crate) async fn profile(&self, token: &SecretString) -> Result<GetProfileResponse, Status> {
+        let request = GetProfileRequest { access_token: token.expose_secret().to_owned() };
+        answered(&self.auth, request, |mut client, q| async move { client.get_profile(q).await }).await
+    }
+
+    /// The public keys, as a JWK Set.
+    pub(crate) async fn keys(&self) -> Result<bytes::Bytes, Status> {
+        let answer =
+            answered(&self.auth, GetKeySetRequest {}, |mut client, q| async move { client.get_key_set(q).await });
+        answer.await.map(|answer| answer.jwks)
+    }
+
+    pub(crate) async fn report(&self, request: wire::ReportDaemonRequest) -> Result<(), Status> {
+        let answer = answered(&self.sessions, request, |mut client, q| async move { client.report_daemon(q).await });
+        answer.await.map(drop)
+    }
+
+    pub(crate) async fn register(&self, request: wire::RegisterDaemonRequest) -> Result<(), Status> {
+        let answer = answered(&self.sessions, request, |mut client, q| async move { client.register_daemon(q).await });
+        answer.await.map(drop)
+    }
+
+    pub(crate) async fn unregister(&self, request: wire::UnregisterDaemonRequest) -> Result<(), Status> {
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.unregister_daemon(q).await });
+        answer.await.map(drop)
+    }
+
+    pub(crate) async fn sessions(&self, token: &SecretString) -> Result<Vec<wire::SessionInfo>, Status> {
+        let request = wire::ListDaemonSessionsRequest { access_token: token.expose_secret().to_owned() };
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.list_daemon_sessions(q).await });
+        answer.await.map(|answer| answer.sessions)
+    }
+
+    pub(crate) async fn end_sessions(&self, token: &SecretString, session_id: String) -> Result<u32, Status> {
+        let request = wire::EndDaemonSessionsRequest { access_token: token.expose_secret().to_owned(), session_id };
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.end_daemon_sessions(q).await });
+        answer.await.map(|answer| answer.ended)
+    }
+
+    /// How an orchestrator is, for an operator who is judged once more by the router.
+    pub(crate) async fn health(
+        &self,
+        token: &SecretString,
+        orchestrator: String,
+    ) -> Result<wire::GetHealthResponse, Status> {
+        let bearer = format!("Bearer {}", token.expose_secret()).parse::<MetadataValue<Ascii>>();
+        let bearer = bearer.map_err(|_| Fault::field("authorization", "is not a token"))?;
+        let request = wire::GetHealthRequest { organization_id: String::new(), orchestrator_id: orchestrator };
+        let mut request = Request::new(request);
+        request.metadata_mut().insert("authorization", bearer);
+        request.set_timeout(PATIENCE);
+        self.routers.clone().get_health(request).await.map(tonic::Response::into_inner)
+    }
+}

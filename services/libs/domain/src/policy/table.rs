@@ -1,0 +1,205 @@
+//! The rows. A method, call or frame that has none cannot be used.
+
+use super::Callers::{Anyone, Backends, Daemons, Internal, InternalAndOperators};
+use super::{Callers, Rule, Tenancy};
+use crate::Scope;
+
+/// A row without a scope.
+const fn rule(callers: Callers, tenancy: Tenancy) -> Rule {
+    Rule { callers, scope: None, tenancy }
+}
+
+/// Backends of the organization, and operators, whose token has the scope.
+const fn own(scope: Scope) -> Rule {
+    Rule { callers: Backends, scope: Some(scope), tenancy: Tenancy::Own }
+}
+
+/// Those who may act for every organization.
+const fn everywhere(scope: Scope) -> Rule {
+    Rule { callers: Backends, scope: Some(scope), tenancy: Tenancy::All }
+}
+
+const PUBLIC: Rule = rule(Anyone, Tenancy::None);
+const GATEWAYS: Rule = rule(Internal(&["gateway"]), Tenancy::All);
+const ROUTERS: Rule = rule(Internal(&["router"]), Tenancy::All);
+const ROUTERS_AND_OPERATORS: Rule = rule(InternalAndOperators(&["router"]), Tenancy::All);
+const VERIFIERS: Rule = rule(Internal(&["gateway", "router", "federation"]), Tenancy::All);
+const DAEMONS: Rule = rule(Daemons, Tenancy::Own);
+const WRITING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
+
+/// Every method of gRPC.
+const METHODS: &[(&str, Rule)] = &[
+    ("/waystation.router.v1.RouterService/RouteMessage", own(Scope::MessagesWrite)),
+    ("/waystation.router.v1.RouterService/RouteMessages", own(Scope::MessagesWrite)),
+    ("/waystation.router.v1.RouterService/GetMessage", own(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/GetMailbox", own(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/GetPresence", own(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/ListSessions", own(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/ListMessages", own(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/PurgeMailbox", own(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/ListDeadLetters", own(Scope::MessagesRead)),
+    ("/waystation.router.v1.RouterService/RedriveDeadLetters", own(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/GetSession", own(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/TerminateSession", own(Scope::AdminWrite)),
+    ("/waystation.router.v1.RouterService/WatchPresence", own(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/WatchActivity", own(Scope::AdminRead)),
+    ("/waystation.router.v1.RouterService/GetStats", own(Scope::AdminRead)),
+    ("/waystation.router.v1.RouterService/GetHealth", own(Scope::AdminRead)),
+    ("/waystation.router.v1.SessionService/RenewGateway", GATEWAYS),
+    ("/waystation.router.v1.SessionService/OpenSession", GATEWAYS),
+    ("/waystation.router.v1.SessionService/CompareHeads", GATEWAYS),
+    ("/waystation.router.v1.SessionService/ReadMailbox", GATEWAYS),
+    ("/waystation.router.v1.SessionService/Acknowledge", GATEWAYS),
+    ("/waystation.router.v1.SessionService/CloseSession", GATEWAYS),
+    ("/waystation.router.v1.SessionService/UpdateInterest", GATEWAYS),
+    ("/waystation.router.v1.SessionService/SendMessages", GATEWAYS),
+    ("/waystation.router.v1.SessionService/ReportDaemon", GATEWAYS),
+    ("/waystation.router.v1.SessionService/RegisterDaemon", GATEWAYS),
+    ("/waystation.router.v1.SessionService/UnregisterDaemon", GATEWAYS),
+    ("/waystation.router.v1.SessionService/ListDaemonSessions", GATEWAYS),
+    ("/waystation.router.v1.SessionService/EndDaemonSessions", GATEWAYS),
+    ("/waystation.gateway.v1.GatewayService/Deliver", ROUTERS),
+    ("/waystation.gateway.v1.GatewayService/CloseSessions", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/ListConnections", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/GetStats", ROUTERS_AND_OPERATORS),
+    ("/waystation.gateway.v1.GatewayService/Drain", ROUTERS_AND_OPERATORS),
+    ("/waystation.auth.v1.AuthService/IssueToken", PUBLIC),
+    ("/waystation.auth.v1.AuthService/IssueServiceToken", PUBLIC),
+    ("/waystation.auth.v1.AuthService/RefreshToken", PUBLIC),
+    ("/waystation.auth.v1.AuthService/GetKeySet", PUBLIC),
+    ("/waystation.auth.v1.AuthService/ValidateToken", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.AuthService/RevokeToken", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.AuthService/WatchRevocations", VERIFIERS),
+    ("/waystation.auth.v1.AuthService/GetProfile", GATEWAYS),
+    ("/waystation.auth.v1.CredentialService/CreateOrganization", everywhere(Scope::AdminAll)),
+    ("/waystation.auth.v1.CredentialService/CreateOrchestrator", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/ListOrchestrators", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/SetOrchestratorStatus", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/CreateApiKey", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/RotateApiKey", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/RevokeApiKey", own(Scope::AdminWrite)),
+    ("/waystation.auth.v1.CredentialService/ListApiKeys", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/RotateSigningKey", everywhere(Scope::AdminAll)),
+    ("/waystation.auth.v1.CredentialService/ListAuditEvents", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/VerifyAuditEvents", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/GetOrganizationSettings", own(Scope::AdminRead)),
+    ("/waystation.auth.v1.CredentialService/UpdateOrganizationSettings", everywhere(Scope::AdminAll)),
+    ("/grpc.health.v1.Health/Check", PUBLIC),
+    ("/grpc.health.v1.Health/Watch", PUBLIC),
+    ("/grpc.health.v1.Health/List", PUBLIC),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", PUBLIC),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", PUBLIC),
+];
+
+/// The row of a method, as `/waystation.router.v1.RouterService/RouteMessage`; `None`: nobody may call it.
+pub fn of_method(method: &str) -> Option<Rule> {
+    METHODS.iter().find(|(name, _)| *name == method).map(|(_, rule)| *rule)
+}
+
+/// Every method that can be called.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|(name, _)| *name)
+}
+
+macro_rules! rest_calls {
+    ($($(#[$doc:meta])* $name:ident = $method:literal $path:literal, $rule:expr;)*) => {
+        /// Every call of the daemons' REST interface.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum RestCall { $($(#[$doc])* $name,)* }
+
+        impl RestCall {
+            /// All there are.
+            pub const ALL: &[RestCall] = &[$(RestCall::$name,)*];
+
+            /// The HTTP method.
+            pub fn method(self) -> &'static str {
+                match self { $(RestCall::$name => $method,)* }
+            }
+
+            /// The path; `{…}` stands for one segment.
+            pub fn path(self) -> &'static str {
+                match self { $(RestCall::$name => $path,)* }
+            }
+
+            /// Its row.
+            pub fn rule(self) -> Rule {
+                match self { $(RestCall::$name => $rule,)* }
+            }
+        }
+    };
+}
+
+rest_calls! {
+    /// A login by API key.
+    LogIn = "POST" "/api/daemon/auth", PUBLIC;
+    /// The next token of a login.
+    Refresh = "POST" "/api/daemon/auth/refresh", PUBLIC;
+    /// Is alive.
+    Heartbeat = "POST" "/api/daemon/heartbeat", DAEMONS;
+    /// What it is doing.
+    SetStatus = "PUT" "/api/daemon/status", DAEMONS;
+    /// How it wants to be seen.
+    SetPresence = "PUT" "/api/daemon/presence", DAEMONS;
+    /// Who it is, and how it should behave.
+    GetConfig = "GET" "/api/daemon/config", DAEMONS;
+    /// Serves an orchestrator from now on: brings its key.
+    Register = "POST" "/api/daemon/register", PUBLIC;
+    /// Does not any more: brings its key.
+    Unregister = "POST" "/api/daemon/unregister", PUBLIC;
+    /// The live sessions of its orchestrator.
+    ListSessions = "GET" "/api/daemon/sessions", DAEMONS;
+    /// Ends sessions of its orchestrator.
+    EndSessions = "DELETE" "/api/daemon/sessions", DAEMONS;
+    /// How an orchestrator's daemons are.
+    GetHealth = "GET" "/api/daemon/health/{orchestratorId}", own(Scope::AdminRead);
+    /// The public keys.
+    GetKeys = "GET" "/.well-known/jwks.json", PUBLIC;
+}
+
+macro_rules! frames {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $rule:expr;)*) => {
+        /// Every frame that a daemon may send.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum FrameKind { $($(#[$doc])* $name,)* }
+
+        impl FrameKind {
+            /// All there are.
+            pub const ALL: &[FrameKind] = &[$(FrameKind::$name,)*];
+
+            /// `type` of the frame.
+            pub fn name(self) -> &'static str {
+                match self { $(FrameKind::$name => $text,)* }
+            }
+
+            /// Its row.
+            pub fn rule(self) -> Rule {
+                match self { $(FrameKind::$name => $rule,)* }
+            }
+        }
+    };
+}
+
+frames! {
+    /// A login: brings its token.
+    Auth = "auth", PUBLIC;
+    /// Is alive.
+    Heartbeat = "heartbeat", DAEMONS;
+    /// Wants events.
+    Subscribe = "subscribe", DAEMONS;
+    /// Does not want them any more.
+    Unsubscribe = "unsubscribe", DAEMONS;
+    /// Has processed events.
+    Ack = "ack", DAEMONS;
+    /// Could not process one now.
+    Nack = "nack", DAEMONS;
+    /// Can never process one.
+    Reject = "reject", DAEMONS;
+    /// Is still working on one.
+    Extend = "extend", DAEMONS;
+    /// Sends a message.
+    Send = "send", WRITING_DAEMONS;
+    /// Has a new token: brings it.
+    AuthRefresh = "auth_refresh", DAEMONS;
+    /// Ends.
+    Goodbye = "goodbye", DAEMONS;
+}
