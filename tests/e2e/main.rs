@@ -3,6 +3,8 @@
 
 mod deployment;
 mod older_client;
+mod revocation;
+mod secured;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

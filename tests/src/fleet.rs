@@ -1,6 +1,8 @@
 //! A deployment of real processes over a real Redis: some routers, some gateways, one auth.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
@@ -8,12 +10,14 @@ use http::Request;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tonic::Status;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest, IssueServiceTokenRequest};
 use waystation_standalone::DevFile;
 use waystation_test_redis::{RedisOptions, RedisServer, free_port};
 
+use crate::tls::Authority;
 use crate::{Backend, PATIENCE, eventually, http};
 
 /// The tenant of the deployment.
@@ -49,7 +53,26 @@ pub struct Fleet {
     pub gateways: Vec<ServiceProcess>,
     api_key: (String, String),
     service_token: String,
+    /// Plain addresses behind which secured ones are.
+    doors: HashMap<String, String>,
     _secrets: TempDir,
+}
+
+/// What a deployment over TLS needs.
+pub struct Security<'a> {
+    pub authority: &'a Authority,
+    /// Where Redis is, by TLS.
+    pub redis: SocketAddr,
+}
+
+/// What differs between deployments.
+struct Shape<'a> {
+    scheme: &'a str,
+    durability: &'a str,
+    /// The URL of Redis for a service.
+    redis: &'a dyn Fn(&str) -> String,
+    /// Further settings of a service.
+    more: &'a dyn Fn(&str) -> Vec<(String, String)>,
 }
 
 /// The binary of a service, built once in the profile of this test.
@@ -82,6 +105,12 @@ impl ServiceProcess {
         let environment = own.iter().chain(environment).map(|(name, value)| (key(name), (*value).to_owned()));
         let environment = environment.collect();
         ServiceProcess { name, address, admin, environment, config: None, child: None }
+    }
+
+    /// Another setting, from its next start on.
+    pub fn configure(&mut self, key: &str, value: &str) {
+        let key = format!("WAYSTATION_{}__{}", self.name.to_uppercase(), key.to_uppercase());
+        self.environment.push((key, value.to_owned()));
     }
 
     /// Starts it; does not wait.
@@ -146,27 +175,80 @@ impl Fleet {
         let durability = if redis.append_fsync.is_some() { "page_cache" } else { "process" };
         let redis = RedisServer::start(redis);
         let url = redis.url();
+        let shape = Shape { scheme: "http", durability, redis: &|_| url.clone(), more: &|_| Vec::new() };
+        let mut fleet = Fleet::spawn(redis, shape).await;
+        fleet.meet().await;
+        fleet
+    }
+
+    /// The same over TLS. The tasks carry what plain clients say to it.
+    pub async fn start_secured(redis: RedisServer, security: &Security<'_>, tasks: &mut JoinSet<()>) -> Fleet {
+        let authority = security.authority;
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let public = authority.host("public");
+        let more = |service: &str| {
+            // Routers reach gateways by the name of the service alone; the clients of tests ask for the host.
+            let here = service != "gateway";
+            let own = if here { authority.service_here(service) } else { authority.service(service) };
+            let mut settings = vec![
+                ("tls__certificate_file".to_owned(), path(&own.certificate)),
+                ("tls__key_file".to_owned(), path(&own.key)),
+                ("tls__ca_file".to_owned(), path(&authority.file())),
+            ];
+            if service == "gateway" {
+                settings.push(("public_tls__certificate_file".to_owned(), path(&public.certificate)));
+                settings.push(("public_tls__key_file".to_owned(), path(&public.key)));
+            } else {
+                settings.push(("redis__ca_file".to_owned(), path(&authority.file())));
+            }
+            settings
+        };
+        let url = |service: &str| format!("rediss://{service}:{service}-password@{}", security.redis);
+        let shape = Shape { scheme: "https", durability: "page_cache", redis: &url, more: &more };
+        let mut fleet = Fleet::spawn(redis, shape).await;
+        // Tests are no service: their bridges show a certificate that names the machine.
+        let host = authority.host("tests");
+        let mut secured: Vec<(String, &str)> = vec![(fleet.auth.address.clone(), "h2")];
+        secured.extend(fleet.routers.iter().map(|router| (router.address.clone(), "h2")));
+        secured.extend(fleet.gateways.iter().map(|gateway| (gateway.address.clone(), "http/1.1")));
+        for (address, protocol) in secured {
+            let door = authority.to_secured(&address, protocol, Some(&host), tasks).await;
+            fleet.doors.insert(address, door);
+        }
+        fleet.meet().await;
+        fleet
+    }
+
+    async fn spawn(redis: RedisServer, shape: Shape<'_>) -> Fleet {
         let secrets = tempfile::tempdir().unwrap();
         let config = secrets.path().join("secret");
         std::fs::write(&config, SECRET).unwrap();
         let file = config.to_str().unwrap();
-        let store = [("redis__urls", url.as_str()), ("redis__durability", durability)];
-
+        let scheme = shape.scheme;
+        let process = |name: &'static str, main_key: &str, settings: &[(&str, &str)]| {
+            let more = (shape.more)(name);
+            let more = more.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let (url, mut settings) = ((shape.redis)(name), settings.to_vec());
+            settings.extend(more);
+            if name != "gateway" {
+                settings.extend([("redis__urls", url.as_str()), ("redis__durability", shape.durability)]);
+            }
+            ServiceProcess::new(name, main_key, &settings)
+        };
         let of_auth = [
             ("pepper_file", file),
             ("gateway_secret_file", file),
             ("router_secret_file", file),
             ("bootstrap_token_file", file),
         ];
-        let mut auth = ServiceProcess::new("auth", "grpc", &[&store[..], &of_auth].concat());
+        let mut auth = process("auth", "grpc", &of_auth);
         let backends = secrets.path().join("auth.toml");
         std::fs::write(&backends, BACKENDS.replace("SECRET", file)).unwrap();
         auth.config = Some(backends);
-        let auth_url = format!("http://{}", auth.address);
-        let of_router = [("secret_file", file), ("auth", auth_url.as_str())];
-        let router = || ServiceProcess::new("router", "grpc", &[&store[..], &of_router].concat());
+        let auth_url = format!("{scheme}://{}", auth.address);
+        let router = || process("router", "grpc", &[("secret_file", file), ("auth", auth_url.as_str())]);
         let mut routers = vec![router(), router()];
-        let router_urls: Vec<String> = routers.iter().map(|router| format!("http://{}", router.address)).collect();
+        let router_urls: Vec<String> = routers.iter().map(|router| format!("{scheme}://{}", router.address)).collect();
         let router_urls = router_urls.join(",");
         let gateway = || {
             let grpc = free_address();
@@ -178,7 +260,7 @@ impl Fleet {
                 ("limits__drain_spread_seconds", "1"),
                 ("process__stop_grace_seconds", "5"),
             ];
-            ServiceProcess::new("gateway", "public", &settings)
+            process("gateway", "public", &settings)
         };
         let mut gateways = vec![gateway(), gateway()];
         auth.start().await;
@@ -188,19 +270,44 @@ impl Fleet {
         for service in routers.iter().chain(&gateways) {
             service.ready().await;
         }
-        let (api_key, service_token) = bootstrap(&auth_url).await.unwrap();
-        Fleet { redis, auth, routers, gateways, api_key, service_token, _secrets: secrets }
+        let unknown = (String::new(), String::new());
+        let (doors, service_token) = (HashMap::new(), String::new());
+        Fleet { redis, auth, routers, gateways, api_key: unknown, service_token, doors, _secrets: secrets }
+    }
+
+    /// Makes what a tenant needs.
+    async fn meet(&mut self) {
+        let auth = self.reach(&self.auth.address);
+        (self.api_key, self.service_token) = bootstrap(&auth).await.unwrap();
+    }
+
+    /// Where a plain client reaches a service.
+    fn reach(&self, address: &str) -> String {
+        format!("http://{}", self.doors.get(address).map_or(address, String::as_str))
+    }
+
+    /// An operator's token.
+    pub async fn operator_token(&self) -> String {
+        self.service_token("operator").await
+    }
+
+    /// The token of a service.
+    pub async fn service_token(&self, service: &str) -> String {
+        let auth = self.reach(&self.auth.address);
+        let mut client = AuthServiceClient::new(waystation_rpc::channel(&auth, &Default::default()).unwrap());
+        let request = IssueServiceTokenRequest { service: service.into(), secret: SECRET.into(), ..Default::default() };
+        client.issue_service_token(request).await.unwrap().into_inner().access_token
     }
 
     /// What a client of one gateway and one router must know.
     pub fn dev(&self, gateway: usize, router: usize) -> DevFile {
-        let http_url = format!("http://{}", self.gateways[gateway].address);
+        let http_url = self.reach(&self.gateways[gateway].address);
         let admin = |service: &ServiceProcess| format!("http://{}", service.admin);
         DevFile {
             gateway_url: self.url(gateway),
             http_url,
-            router: format!("http://{}", self.routers[router].address),
-            auth: format!("http://{}", self.auth.address),
+            router: self.reach(&self.routers[router].address),
+            auth: self.reach(&self.auth.address),
             gateway: String::new(),
             admin: waystation_standalone::AdminPages {
                 gateway: admin(&self.gateways[gateway]),
@@ -218,7 +325,7 @@ impl Fleet {
 
     /// Where daemons connect to a gateway.
     pub fn url(&self, gateway: usize) -> String {
-        format!("ws://{}/daemon/ws", self.gateways[gateway].address)
+        format!("{}/daemon/ws", self.reach(&self.gateways[gateway].address).replacen("http", "ws", 1))
     }
 
     pub fn backend(&self, router: usize) -> Backend {
@@ -233,7 +340,7 @@ impl Fleet {
 
     /// Makes organization and key anew, after the store has forgotten them.
     pub async fn bootstrap_again(&mut self) {
-        let auth = format!("http://{}", self.auth.address);
+        let auth = self.reach(&self.auth.address);
         let made = eventually("auth answers again", async || bootstrap(&auth).await.ok()).await;
         (self.api_key, self.service_token) = made;
     }

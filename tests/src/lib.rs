@@ -12,6 +12,7 @@ pub mod load;
 pub mod node;
 pub mod process;
 mod rest;
+pub mod tls;
 
 pub use backend::{Backend, code_and_reason};
 pub use cell::Cell;

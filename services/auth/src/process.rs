@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use waystation_domain::{OrganizationId, Scope, ScopeSet, SigningAlgorithm};
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
-use waystation_runtime::{Context, Service, StartError, bind};
+use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_store::RedisConfig;
 use waystation_token::{IssuedFor, Pepper, TrustedIssuer};
 
@@ -42,6 +42,7 @@ pub struct AuthSettings {
     services: Vec<ServiceSettings>,
     issuers: Vec<IssuerSettings>,
     redis: RedisConfig,
+    tls: TlsSettings,
     process: ProcessSettings,
 }
 
@@ -96,6 +97,7 @@ impl Default for AuthSettings {
             services: Vec::new(),
             issuers: Vec::new(),
             redis: RedisConfig::default(),
+            tls: TlsSettings::default(),
             process: ProcessSettings::default(),
         }
     }
@@ -207,6 +209,7 @@ impl Service for AuthProcess {
     }
 
     async fn start(settings: AuthSettings, context: &Context) -> Result<Self, StartError> {
+        let context = &context.with_tls(settings.tls.open("tls", &["h2"], context)?);
         let services = settings.accounts()?;
         let pepper = required_secret("pepper", settings.pepper, settings.pepper_file.as_deref(), PEPPER)?;
         let algorithm = settings.signing_algorithm.parse::<SigningAlgorithm>();

@@ -13,7 +13,7 @@ use waystation_proto::auth::v1::revoke_token_request::Target;
 use waystation_proto::auth::v1::*;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::convert::{parse, parse_optional, required, revocation_to, timestamp_to};
-use waystation_rpc::{Caller, Fault};
+use waystation_rpc::{Caller, Fault, Peer};
 use waystation_token::{Claims, TokenError};
 
 use crate::audit::Actor;
@@ -36,7 +36,10 @@ fn requested(scopes: &[String]) -> Option<ScopeSet> {
 /// Where a daemon is: what a gateway says, or else where the caller itself connects from.
 fn address_of<T>(request: &Request<T>, told: &str) -> Option<IpAddr> {
     let by_gateway = Caller::of(request).is_ok_and(|caller| caller.is_service("gateway"));
-    if by_gateway { told.parse().ok() } else { request.remote_addr().map(|address| address.ip()) }
+    if by_gateway {
+        return told.parse().ok();
+    }
+    request.extensions().get::<Peer>()?.address.map(|address| address.ip())
 }
 
 fn target_of(revoked: &Revoked) -> String {

@@ -18,6 +18,7 @@ use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use waystation_domain::policy::RestCall;
 
@@ -92,14 +93,27 @@ async fn speak_http(parts: Parts, stream: TcpStream, address: IpAddr, admitted: 
         return parts.metrics.refused(Refused::Silent);
     }
     let peer = Peer(Arc::new(Mutex::new(Some(admitted))));
-    let head = parts.config.limits.head;
-    let service = TowerToHyperService::new(routes(Door { parts, peer, address }));
+    let door = Door { parts: parts.clone(), peer, address };
+    match &parts.config.tls {
+        None => serve_http(stream, door).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => serve_http(Box::new(stream), door).await,
+            Err(error) => {
+                tracing::debug!("no handshake: {error}");
+                parts.metrics.refused(Refused::Handshake);
+            }
+        },
+    }
+}
+
+async fn serve_http<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S, door: Door) {
+    let head = door.parts.config.limits.head;
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes(door)))
         .with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!("a connection ended: {error}");

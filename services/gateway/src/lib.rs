@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use waystation_domain::{Network, Timestamp};
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
-use waystation_runtime::{Admin, Context, Readiness};
+use waystation_runtime::{Admin, Context, Readiness, Tls};
 use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
 use waystation_wire::SessionConfig;
@@ -52,6 +52,8 @@ pub struct Config {
     pub path: String,
     /// Web pages that may connect; without an Origin it is a daemon.
     pub allowed_origins: Vec<String>,
+    /// Towards daemons; `None`: in the clear, behind something that ends TLS.
+    pub tls: Option<Tls>,
     /// Proxies before this gateway: what they say of where a client is, in `X-Forwarded-For`, is believed.
     pub trusted_proxies: Vec<Network>,
     /// Without a word from auth for so long nothing is delivered: what was revoked in the meantime is not known.

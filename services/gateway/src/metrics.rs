@@ -40,6 +40,7 @@ pub(crate) enum Refused {
     TooMany,
     Silent,
     Origin,
+    Handshake,
 }
 
 impl Metrics {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use waystation_domain::Network;
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
-use waystation_runtime::{Context, Service, StartError, bind};
+use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_wire::SessionConfig;
 
 use crate::{Config, Gateway, Limits, Listeners};
@@ -38,6 +38,8 @@ pub struct GatewaySettings {
     messages_per_minute_announced: u32,
     redelivery_seconds: u64,
     limits: LimitSettings,
+    tls: TlsSettings,
+    public_tls: TlsSettings,
     process: ProcessSettings,
 }
 
@@ -96,13 +98,15 @@ impl Default for GatewaySettings {
             messages_per_minute_announced: session.messages_announced,
             redelivery_seconds: session.redelivery.as_secs(),
             limits: LimitSettings::default(),
+            tls: TlsSettings::default(),
+            public_tls: TlsSettings::default(),
             process: ProcessSettings::default(),
         }
     }
 }
 
 impl GatewaySettings {
-    fn config(&self) -> Result<Config, SettingsError> {
+    fn config(&self, context: &Context) -> Result<Config, SettingsError> {
         let positive = |key: &str, value: u64| match value {
             0 => Err(SettingsError::of(key, "must be positive")),
             value => Ok(value),
@@ -138,6 +142,7 @@ impl GatewaySettings {
             reflection: self.process.reflection,
             path: self.path.clone(),
             allowed_origins: self.allowed_origins.clone(),
+            tls: self.public_tls.open("public_tls", &["http/1.1"], context)?,
             trusted_proxies: self.trusted_proxies()?,
             revocation_silence: match self.revocation_silence_seconds {
                 0 => None,
@@ -165,7 +170,8 @@ impl GatewaySettings {
             None if self.grpc.ip().is_unspecified() => {
                 Err(SettingsError::of("advertised", "is needed when grpc listens on every address"))
             }
-            None => Ok(format!("http://{}", self.grpc)),
+            None if self.tls == TlsSettings::default() => Ok(format!("http://{}", self.grpc)),
+            None => Ok(format!("https://{}", self.grpc)),
         }
     }
 }
@@ -189,7 +195,8 @@ impl Service for GatewayProcess {
     }
 
     async fn start(settings: GatewaySettings, context: &Context) -> Result<Self, StartError> {
-        let config = settings.config()?;
+        let context = &context.with_tls(settings.tls.open("tls", &["h2"], context)?);
+        let config = settings.config(context)?;
         let listeners = Listeners {
             public: bind("public", settings.public).await?,
             grpc: bind("grpc", settings.grpc).await?,

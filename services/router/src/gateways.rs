@@ -122,10 +122,8 @@ impl Gateways {
     /// Has a connection closed. A gateway that is gone has no connections.
     pub(crate) async fn close_session(&self, incarnation: &IncarnationId, session: &SessionId) -> Result<(), Fault> {
         let Some(address) = self.address(incarnation) else { return Ok(()) };
-        let mut client = GatewayServiceClient::with_interceptor(
-            channel(&address, &self.0.context.neighbours)?,
-            self.0.bearer.clone(),
-        );
+        let mut client =
+            GatewayServiceClient::with_interceptor(channel(&address, &self.0.context.reach)?, self.0.bearer.clone());
         let request = CloseSessionsRequest { session_ids: vec![session.to_string()] };
         let closed = tokio::time::timeout(PATIENCE, client.close_sessions(request)).await;
         let closed = closed.map_err(|_| Fault::unavailable("the gateway does not answer"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
-use waystation_runtime::{Context, Service, StartError, bind};
+use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_store::{RedisConfig, limits};
 
 use crate::{Config, Listeners};
@@ -25,6 +25,7 @@ pub struct RouterSettings {
     jwt_secret_file: Option<PathBuf>,
     sessions_per_orchestrator: usize,
     redis: RedisConfig,
+    tls: TlsSettings,
     process: ProcessSettings,
 }
 
@@ -41,6 +42,7 @@ impl Default for RouterSettings {
             jwt_secret_file: None,
             sessions_per_orchestrator: limits::SESSIONS,
             redis: RedisConfig::default(),
+            tls: TlsSettings::default(),
             process: ProcessSettings::default(),
         }
     }
@@ -61,6 +63,7 @@ impl Service for RouterProcess {
     }
 
     async fn start(settings: RouterSettings, context: &Context) -> Result<Self, StartError> {
+        let context = &context.with_tls(settings.tls.open("tls", &["h2"], context)?);
         if !(1..=100).contains(&settings.sessions_per_orchestrator) {
             return Err(SettingsError::of("sessions_per_orchestrator", "must be 1 to 100").into());
         }

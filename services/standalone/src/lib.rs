@@ -190,6 +190,7 @@ impl Standalone {
             hs256: options.hs256,
             reflection: true,
             allowed_origins: Vec::new(),
+            tls: None,
             trusted_proxies: options.trusted_proxies,
             revocation_silence: Some(waystation_gateway::REVOCATION_SILENCE),
             path: options.path,

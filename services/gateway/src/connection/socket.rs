@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::{Sink, Stream as _};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
@@ -15,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use waystation_runtime::Clock;
 use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, binary, json};
 
-use super::line::{Line, Opcode};
+use super::line::{Line, Opcode, Stream};
 use crate::Parts;
 
 /// What the library keeps for each connection; what is read at once is the line's matter.
@@ -63,7 +62,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn new(stream: TcpStream, read: Vec<u8>, format: Format, parts: &Parts) -> Socket {
+    pub(super) async fn new(stream: Stream, read: Vec<u8>, format: Format, parts: &Parts) -> Socket {
         let limits = parts.config.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

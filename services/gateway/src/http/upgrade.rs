@@ -4,15 +4,16 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::Parts as Raw;
+use hyper::upgrade::{Parts as Raw, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Door;
 use super::body::flat_error;
-use crate::connection::{self, Client, Format};
+use crate::connection::{self, Client, Format, Stream};
 use crate::metrics::Refused;
 
 /// The subprotocol of binary frames.
@@ -47,16 +48,9 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
     };
     door.parts.context.lifecycle.spawn(async move {
         let Ok(upgraded) = upgrading.await else { return };
-        // The plain stream without hyper's buffers: most connections are idle for hours.
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(Raw { io, read_buf, .. }) => {
-                // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.
-                let read = read_buf.to_vec();
-                drop(read_buf);
-                let client = Client { address, admitted };
-                connection::run(parts, io.into_inner(), read, format, client).await;
-            }
-            Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
+        match bare(upgraded) {
+            Some((stream, read)) => connection::run(parts, stream, read, format, Client { address, admitted }).await,
+            None => tracing::error!("an upgraded connection is no stream of ours"),
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -70,6 +64,19 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BINARY));
     }
     response
+}
+
+/// The stream without hyper's buffers, since most connections are idle for hours, and what was read of it already.
+fn bare(upgraded: Upgraded) -> Option<(Stream, Vec<u8>)> {
+    let (stream, read) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(Raw { io, read_buf, .. }) => (Stream::Plain(io.into_inner()), read_buf),
+        Err(upgraded) => {
+            let Raw { io, read_buf, .. } = upgraded.downcast::<TokioIo<Box<TlsStream<TcpStream>>>>().ok()?;
+            (Stream::Secured(io.into_inner()), read_buf)
+        }
+    };
+    // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.
+    Some((stream, read.to_vec()))
 }
 
 /// The words of a header that holds a list.

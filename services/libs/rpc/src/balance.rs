@@ -13,15 +13,14 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::Uri;
 use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint, Error};
+use tonic::transport::{Channel, Error};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tower::Service;
 use waystation_runtime::Context;
 
-use crate::client::{connect, endpoint, run_until_stop};
+use crate::client::{Target, run_until_stop};
 use crate::fault::Fault;
 
 /// How often names are resolved: a new replica gets calls after this time at the latest.
@@ -44,13 +43,6 @@ struct Inner {
     context: Context,
 }
 
-/// One of the configured addresses.
-struct Target {
-    endpoint: Endpoint,
-    host: String,
-    port: u16,
-}
-
 #[derive(Clone)]
 struct Replica {
     channel: Channel,
@@ -68,7 +60,7 @@ impl Balanced {
         if addresses.is_empty() {
             return Err(Fault::field("address", "at least one is needed"));
         }
-        let targets = addresses.iter().map(|address| target(address)).collect::<Result<Vec<_>, _>>()?;
+        let targets = addresses.iter().map(|address| Target::read(address)).collect::<Result<Vec<_>, _>>()?;
         let names = targets.iter().any(|target| target.host.parse::<std::net::IpAddr>().is_err());
         let balanced = Balanced(Arc::new(Inner {
             targets,
@@ -93,7 +85,8 @@ impl Balanced {
     async fn resolve(&self) {
         let known = self.0.replicas.load_full();
         let mut replicas = BTreeMap::new();
-        for Target { endpoint, host, port } in &self.0.targets {
+        for target in &self.0.targets {
+            let Target { host, port, .. } = target;
             let found = match tokio::net::lookup_host((host.as_str(), *port)).await {
                 Ok(found) => found.collect::<Vec<_>>(),
                 Err(error) => {
@@ -103,7 +96,7 @@ impl Balanced {
             };
             for address in found {
                 let known = known.get(&address).cloned();
-                replicas.insert(address, known.unwrap_or_else(|| self.replica(endpoint, address)));
+                replicas.insert(address, known.unwrap_or_else(|| self.replica(target, address)));
             }
         }
         self.0.replicas.store(Arc::new(replicas));
@@ -139,23 +132,9 @@ impl Balanced {
 }
 
 impl Balanced {
-    fn replica(&self, endpoint: &Endpoint, address: SocketAddr) -> Replica {
-        let uri = format!("{}://{address}", endpoint.uri().scheme_str().unwrap_or("http"));
-        // The endpoint keeps the name as its origin, so that the replica sees whom the caller meant.
-        let origin = endpoint.uri().clone();
-        let at = Endpoint::from_shared(uri)
-            .map_or_else(|_| endpoint.clone(), |at| crate::client::settings(at).origin(origin));
-        Replica { channel: connect(&at, address, &self.0.context.neighbours), failing: Arc::default() }
+    fn replica(&self, target: &Target, address: SocketAddr) -> Replica {
+        Replica { channel: target.connect(address, &self.0.context.reach), failing: Arc::default() }
     }
-}
-
-fn target(address: &str) -> Result<Target, Fault> {
-    let endpoint = endpoint(address)?;
-    let uri: &Uri = endpoint.uri();
-    let host = uri.host().ok_or_else(|| Fault::field("address", "has no host"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    Ok(Target { endpoint, host, port })
 }
 
 /// Notices calls that were given up.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -21,7 +22,7 @@ use tower::service_fn;
 use waystation_proto::auth::v1::IssueServiceTokenRequest;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::common::v1::ErrorReason;
-use waystation_runtime::{Context, Neighbours};
+use waystation_runtime::{Context, Reach};
 
 use crate::balance::Balanced;
 use crate::fault::Fault;
@@ -42,34 +43,84 @@ const PING_ANSWER: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If the address is no URI.
-pub fn channel(address: &str, neighbours: &Neighbours) -> Result<Channel, Fault> {
-    let endpoint = endpoint(address)?;
-    let at = endpoint.uri().authority().and_then(|authority| authority.as_str().parse().ok());
+pub fn channel(address: &str, reach: &Reach) -> Result<Channel, Fault> {
+    let target = Target::read(address)?;
+    let at = target.authority().parse();
     Ok(match at {
-        Some(at) => connect(&endpoint, at, neighbours),
-        None => endpoint.connect_lazy(),
+        Ok(at) => target.connect(at, reach),
+        Err(_) => target.connect_by_name(reach),
     })
 }
 
-/// A channel to an address; to a service of this process through memory.
-pub(crate) fn connect(endpoint: &Endpoint, address: SocketAddr, neighbours: &Neighbours) -> Channel {
-    let neighbours = neighbours.clone();
-    endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-        let neighbours = neighbours.clone();
-        async move {
-            if let Some(pipe) = neighbours.dial(address).await {
-                return Ok(TokioIo::new(Either::Right(pipe)));
-            }
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok::<_, std::io::Error>(TokioIo::new(Either::Left(stream)))
-        }
-    }))
+/// Where a service is, as it was configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    endpoint: Endpoint,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    secure: bool,
 }
 
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Fault> {
-    Endpoint::from_shared(address.to_owned()).map(settings).map_err(|error| Fault::field("address", error))
+impl Target {
+    pub(crate) fn read(address: &str) -> Result<Target, Fault> {
+        let bad = |problem: &dyn std::fmt::Display| Fault::field("address", problem);
+        let uri: Uri = address.parse().map_err(|error| bad(&error))?;
+        let secure = uri.scheme_str() == Some("https");
+        let host = uri.host().ok_or_else(|| bad(&"has no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        // The connection is made, and made safe, by us: the library is not told of it.
+        let plain = address.strip_prefix("https://").map(|rest| format!("http://{rest}"));
+        let endpoint = Endpoint::from_shared(plain.unwrap_or_else(|| address.to_owned()));
+        Ok(Target { endpoint: settings(endpoint.map_err(|error| bad(&error))?), host, port, secure })
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// A channel to one of the addresses behind it; to a service of this process through memory.
+    pub(crate) fn connect(&self, address: SocketAddr, reach: &Reach) -> Channel {
+        let (target, reach) = (self.clone(), reach.clone());
+        self.endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+            let (target, reach) = (target.clone(), reach.clone());
+            async move {
+                if let Some(pipe) = reach.neighbours.dial(address).await {
+                    return Ok(TokioIo::new(Either::Right(pipe)));
+                }
+                let stream = TcpStream::connect(address).await?;
+                target.secured(stream, &reach).await.map(|stream| TokioIo::new(Either::Left(stream)))
+            }
+        }))
+    }
+
+    fn connect_by_name(&self, reach: &Reach) -> Channel {
+        let (target, reach) = (self.clone(), reach.clone());
+        self.endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+            let (target, reach) = (target.clone(), reach.clone());
+            async move {
+                let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+                target.secured(stream, &reach).await.map(TokioIo::new)
+            }
+        }))
+    }
+
+    async fn secured(&self, stream: TcpStream, reach: &Reach) -> std::io::Result<Line> {
+        stream.set_nodelay(true)?;
+        if !self.secure {
+            return Ok(Either::Left(stream));
+        }
+        let tls = reach.tls.as_ref().ok_or_else(|| std::io::Error::other("https needs the settings of [tls]"))?;
+        tls.connect(&self.host, stream).await.map(|stream| Either::Right(Box::new(stream)))
+    }
 }
+
+/// A connection, plain or secured.
+type Line = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// How services connect to each other.
 pub(crate) fn settings(endpoint: Endpoint) -> Endpoint {

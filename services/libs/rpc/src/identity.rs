@@ -14,6 +14,7 @@ use waystation_runtime::Clock;
 use waystation_token::{Claims, Verifier};
 
 use crate::fault::Fault;
+use crate::incoming::Peer;
 
 /// Lets through what the policy allows. A tower layer.
 #[derive(Clone)]
@@ -93,16 +94,26 @@ impl Gate {
         Ok(())
     }
 
+    /// Who calls: by its token, or, if it brings none, by its certificate.
     fn bearer<B>(&self, request: &Request<B>) -> Result<Arc<Claims>, Fault> {
         let refused = |message: &str| Fault::new(ErrorReason::Unauthenticated, message);
+        let service = request.extensions().get::<Peer>().and_then(|peer| peer.service.as_deref());
         let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
-        let value = values.next().ok_or_else(|| refused("a bearer token is needed"))?;
+        let Some(value) = values.next() else {
+            let named = service.map(|service| Arc::new(Claims::of_certificate(service, self.clock.now())));
+            return named.ok_or_else(|| refused("a bearer token is needed"));
+        };
         if values.next().is_some() {
             return Err(refused("there is more than one authorization header"));
         }
         let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| refused("authorization must be `Bearer <token>`"))?;
-        Ok(self.verifier.verify(token, self.clock.now())?)
+        let claims = self.verifier.verify(token, self.clock.now())?;
+        // Whoever can prove its name cannot use the token of another internal service.
+        if service.is_some_and(|service| claims.is_internal() && claims.subject != service) {
+            return Err(refused("the token is another service's"));
+        }
+        Ok(claims)
     }
 }
 

@@ -9,6 +9,7 @@ mod client;
 pub mod convert;
 mod fault;
 mod identity;
+mod incoming;
 mod keeper;
 mod server;
 
@@ -17,5 +18,6 @@ pub use balance::Balanced;
 pub use client::{Authorized, Bearer, ServiceLogin, channel};
 pub use fault::{Fault, field_of, reason_of, retry_after_of, status_of_element};
 pub use identity::{Caller, Gate};
+pub use incoming::Peer;
 pub use keeper::{Heard, KeyKeeper};
 pub use server::{GrpcServer, Services};

@@ -11,13 +11,13 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tower::Service;
 use tower::layer::util::{Identity, Stack};
 use waystation_proto::FILE_DESCRIPTOR_SET;
 use waystation_runtime::Context;
 
 use crate::identity::Gate;
+use crate::incoming;
 
 /// Streams that one connection may have open.
 const MAX_STREAMS: u32 = 1_024;
@@ -86,11 +86,11 @@ impl GrpcServer {
             async move { lifecycle.stopping().await }
         };
         if let Ok(address) = listener.local_addr() {
-            let pipes = ReceiverStream::new(context.neighbours.listen(address)).map(Ok::<_, std::io::Error>);
+            let pipes = ReceiverStream::new(context.reach.neighbours.listen(address)).map(Ok::<_, std::io::Error>);
             let server = self.server().add_routes(routes.clone()).serve_with_incoming_shutdown(pipes, stopping());
             context.lifecycle.spawn_vital(name, server);
         }
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming::accept(listener, context);
         let server = self.server().add_routes(routes).serve_with_incoming_shutdown(incoming, stopping());
         context.lifecycle.spawn_vital(name, server);
     }

@@ -7,6 +7,7 @@ mod lifecycle;
 mod neighbours;
 mod service;
 pub mod settings;
+mod tls;
 
 pub use admin::{Admin, Readiness};
 pub use clock::Clock;
@@ -14,6 +15,7 @@ pub use entropy::Entropy;
 pub use lifecycle::{Lifecycle, shutdown_signal};
 pub use neighbours::Neighbours;
 pub use service::{Service, StartError, bind, run};
+pub use tls::{Tls, TlsSettings, service_of};
 
 /// What a service is given to run with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,8 +26,17 @@ pub struct Context {
     pub entropy: Entropy,
     /// Owns tasks and tells when to stop.
     pub lifecycle: Lifecycle,
-    /// Services in this process.
+    /// How other services are reached.
+    pub reach: Reach,
+}
+
+/// How services reach each other. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Those in this process.
     pub neighbours: Neighbours,
+    /// To others and from others; `None`: in the clear.
+    pub tls: Option<Tls>,
 }
 
 impl Context {
@@ -35,13 +46,19 @@ impl Context {
             clock: Clock::of_host(),
             entropy: Entropy::of_host(),
             lifecycle: Lifecycle::default(),
-            neighbours: Neighbours::default(),
+            reach: Reach::default(),
         }
+    }
+
+    /// The same, with TLS to other services and from them.
+    #[must_use]
+    pub fn with_tls(&self, tls: Option<Tls>) -> Context {
+        Context { reach: Reach { tls, ..self.reach.clone() }, ..self.clone() }
     }
 
     /// For another service in the same process: with a life of its own.
     #[must_use]
     pub fn neighbour(&self) -> Context {
-        Context { neighbours: self.neighbours.clone(), ..Context::of_host() }
+        Context { reach: self.reach.clone(), ..Context::of_host() }
     }
 }

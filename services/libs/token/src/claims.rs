@@ -1,6 +1,7 @@
 //! What a token says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use waystation_domain::policy::Identity;
@@ -88,6 +89,33 @@ impl Claims {
             daemon: self.daemon.clone(),
             login: self.login.clone()?,
         })
+    }
+
+    /// What an internal service may do that has proved its name by a certificate: as much as by its token.
+    ///
+    /// # Panics
+    /// Never: the id is well-formed.
+    pub fn of_certificate(service: &str, now: Timestamp) -> Claims {
+        Claims {
+            id: "certificate".parse().unwrap_or_else(|error| unreachable!("an id: {error}")),
+            class: TokenClass::Service,
+            subject: service.to_owned(),
+            organization: None,
+            orchestrator: None,
+            daemon: None,
+            login: None,
+            key: None,
+            scopes: ScopeSet::default(),
+            networks: Vec::new(),
+            signer: None,
+            issued: now,
+            expires: now.after(Duration::from_secs(60)),
+        }
+    }
+
+    /// Whether the holder is an internal service: it has no scopes, only its name.
+    pub fn is_internal(&self) -> bool {
+        self.class == TokenClass::Service && self.scopes.is_empty()
     }
 
     /// Who that is, as the policy asks.

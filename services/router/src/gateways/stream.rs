@@ -109,10 +109,8 @@ impl Stream {
 
     async fn dial(&self) -> Result<(mpsc::Sender<DeliverRequest>, Streaming<DeliverResponse>), Status> {
         let (frames, receiver) = mpsc::channel(4);
-        let mut client = GatewayServiceClient::with_interceptor(
-            channel(&self.address, &self.context.neighbours)?,
-            self.bearer.clone(),
-        );
+        let mut client =
+            GatewayServiceClient::with_interceptor(channel(&self.address, &self.context.reach)?, self.bearer.clone());
         // The first frame names the incarnation, so that a process that took over the address refuses.
         frames.try_send(self.frame(Vec::new(), self.drops.take())).ok();
         let dialled = timeout(SILENCE, client.deliver(ReceiverStream::new(receiver))).await;

@@ -105,8 +105,10 @@ impl Redis {
             return Err(OpenError::Unfit("durability REPLICATED is not offered yet".into()));
         }
         let places = Places { partitions: config.partitions };
+        let certificates = config.certificates()?;
+        let nodes = Nodes::new(config, certificates.as_ref(), places);
         let redis = Redis {
-            nodes: Nodes::new(config, places).map_err(|error| OpenError::Unfit(format!("Redis URL: {error}")))?,
+            nodes: nodes.map_err(|error| OpenError::Unfit(format!("Redis URL: {error}")))?,
             places,
             fresh_epochs: FreshEpochs { generation, count: AtomicU64::new(0) },
             leases: Mutex::default(),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{
-    ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisError,
-    ServerErrorKind, Value,
+    Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisError,
+    ServerErrorKind, TlsCertificates, Value,
 };
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -113,8 +113,12 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(config: &RedisConfig, places: Places) -> Result<Nodes, RedisError> {
-        let seeds = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn new(
+        config: &RedisConfig,
+        certificates: Option<&TlsCertificates>,
+        places: Places,
+    ) -> Result<Nodes, RedisError> {
+        let seeds = config.urls.iter().map(|url| connection_info(url, certificates)).collect::<Result<Vec<_>, _>>()?;
         let first = seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no URL of a Redis is given"))?;
         let lives = Arc::new(AtomicU64::new(0));
         let node = Node::new(first.clone(), &lives);
@@ -282,8 +286,11 @@ impl Nodes {
 
 /// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next. Version 3 of the protocol
 /// tells when the connection ends.
-fn connection_info(url: &str) -> Result<ConnectionInfo, RedisError> {
-    let info = url.into_connection_info()?;
+fn connection_info(url: &str, certificates: Option<&TlsCertificates>) -> Result<ConnectionInfo, RedisError> {
+    let info = match certificates {
+        None => url.into_connection_info()?,
+        Some(certificates) => Client::build_with_tls(url, certificates.clone())?.get_connection_info().clone(),
+    };
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     Ok(info.set_tcp_settings(tcp).set_redis_settings(redis))

@@ -1,0 +1,47 @@
+//! What is revoked is known everywhere, or nothing is delivered (R5).
+
+use std::time::Duration;
+
+use waystation_proto::auth::v1::{RevokeTokenRequest, revoke_token_request::Target};
+use waystation_tests::{Backend, Daemon, Fleet, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_nothing() {
+    let mut fleet = Fleet::start().await;
+    for gateway in &mut fleet.gateways {
+        gateway.configure("revocation_silence_seconds", "3");
+        gateway.terminate().await;
+        gateway.start().await;
+    }
+    let mut daemon = Daemon::connect(&fleet.url(0), "orla", "d1", &fleet.token("orla").await).await;
+    let mut revoked = Daemon::connect(&fleet.url(1), "rena", "d1", &fleet.token("rena").await).await;
+    let backend = fleet.backend(0);
+    backend.route("orla", 1).await;
+    let events = daemon.events(1).await;
+    daemon.ack(&events).await;
+
+    // The gateways lose sight of auth; a revocation is made in the meantime, as a second auth would make it.
+    fleet.auth.signal("-STOP");
+    eventually("the gateway wants no more traffic", async || {
+        (fleet.gateways[0].page("/readyz").await != 200).then_some(())
+    })
+    .await;
+    backend.route("orla", 2).await;
+    backend.route("rena", 3).await;
+    assert!(daemon.is_silent(Duration::from_secs(1)).await, "whether it is revoked is not known");
+    assert!(revoked.is_silent(Duration::from_millis(10)).await);
+
+    fleet.auth.kill().await;
+    fleet.auth.start().await;
+    let operator = fleet.operator_token().await;
+    let target = Target::OrchestratorId("rena".into());
+    let revoke =
+        RevokeTokenRequest { target: Some(target), orchestrator_organization_id: "acme".into(), ..Default::default() };
+    let dev = fleet.dev(0, 0);
+    Backend::with_token(&dev, &operator).auth.revoke_token(revoke).await.unwrap();
+    let seen = daemon.events(1).await;
+    assert_eq!(seen[0]["data"]["n"], 2, "nothing was lost");
+    // What waited for it may come before the revocation does, but the connection ends.
+    assert_eq!(revoked.close_code().await, 4006);
+    eventually("it wants traffic again", async || (fleet.gateways[0].page("/readyz").await == 200).then_some(())).await;
+}
