@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod clients;
+mod doors;
 mod scenarios;
 mod scripts;
 mod usage;
@@ -63,5 +64,21 @@ async fn main() {
     if wanted("replay") {
         let names = ["replay of 10,000 over ten orchestrators, per second", "first message after, ms"];
         rounds(names, scenarios::replay).await;
+    }
+    if wanted("validate") {
+        let names = ["ValidateToken per second, 64 at once", "ValidateToken, p99 µs"];
+        rounds(names, doors::validate).await;
+    }
+    if wanted("logins") {
+        let names = ["logins (IssueToken) per second, 64 at once", "logins, p99 µs"];
+        rounds(names, doors::logins).await;
+    }
+    if wanted("storm") {
+        let names = ["10,000 daemons back after all was dropped, s", "CPU of the server for each, µs"];
+        rounds(names, doors::storm).await;
+    }
+    if wanted("neighbours") {
+        let names = ["RouteMessage of one tenant alone, p99 µs", "beside one that floods its limit, p99 µs"];
+        rounds(names, doors::neighbours).await;
     }
 }

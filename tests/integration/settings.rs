@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 use waystation_proto::auth::v1::*;
 use waystation_proto::common::v1::ErrorReason;
-use waystation_proto::router::v1::RouteMessageRequest;
+use waystation_proto::router::v1::*;
 use waystation_tests::{Backend, Cell, Daemon, code_and_reason};
 
 /// A cell whose organization has chosen, before anything else looked at it.
@@ -125,4 +125,53 @@ async fn settings_are_read_back_and_bad_ones_are_refused_by_name() {
     let unknown =
         UpdateOrganizationSettingsRequest { organization_id: "none".into(), settings: Some(Default::default()) };
     assert_eq!(operator.credentials.update_organization_settings(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_organization_sends_only_so_much_and_others_are_not_touched() {
+    let cell = with(OrganizationSettings { messages_per_second: 5, ..Default::default() }).await;
+    let mut operator = Backend::operator(&cell.dev);
+    let other = CreateOrganizationRequest {
+        organization_id: "other".into(),
+        name: "Other".into(),
+        auto_create_orchestrators: true,
+        ..Default::default()
+    };
+    operator.credentials.create_organization(other).await.unwrap();
+    let backend = cell.backend();
+    let mut daemon = cell.daemon("orla", "d1").await;
+    let (mut accepted, mut refused) = (0, None);
+    for number in 0..40 {
+        match backend.try_route(Backend::message("sink", number)).await {
+            Ok(_) => accepted += 1,
+            Err(status) => refused = Some(status),
+        }
+    }
+    let refused = refused.expect("too many are refused");
+    // Two seconds' worth at once, and what the time of the test allows.
+    assert!((10..30).contains(&accepted), "{accepted}");
+    assert_eq!(code_and_reason(&refused), (Code::ResourceExhausted, Some(ErrorReason::RateLimited)));
+    let again = waystation_rpc::retry_after_of(&refused).unwrap();
+    assert!(again <= Duration::from_millis(200), "{again:?}");
+    // What daemons send counts alike, and they are told.
+    let limited = daemon.ask("send", json!({"to": {"orchestratorId": "sink"}, "data": {}})).await;
+    assert_eq!((&limited["type"], &limited["payload"]["action"]), (&json!("rate_limit"), &json!("send")), "{limited}");
+    assert_eq!(limited["payload"]["maxRate"], 5);
+    // In a stream each message has its own answer.
+    let messages = (0..3).map(|number| Backend::message("sink", number)).collect();
+    let request = RouteMessagesRequest { messages };
+    let answers = backend.router.clone().route_messages(tokio_stream::iter([request])).await.unwrap();
+    let answer = answers.into_inner().message().await.unwrap().unwrap();
+    let is_limited = |result: &RouteMessageResult| {
+        let limited = Code::ResourceExhausted as i32;
+        matches!(&result.outcome, Some(route_message_result::Outcome::Error(status)) if status.code == limited)
+    };
+    assert!(answer.results.iter().any(is_limited), "{answer:?}");
+    for number in 0..40 {
+        let message = RouteMessageRequest { organization_id: "other".into(), ..Backend::message("sink", number) };
+        operator.try_route(message).await.unwrap();
+    }
+    let depth = backend.depth("sink").await;
+    let routed = depth - accepted;
+    assert!(routed <= 3, "what was refused was not kept");
 }

@@ -15,6 +15,7 @@ mod metrics;
 mod operator;
 mod presence;
 pub mod process;
+mod quotas;
 mod redrive;
 mod request;
 mod routing;
@@ -47,6 +48,8 @@ pub struct Config {
     pub reflection: bool,
     /// Daemons of an orchestrator that may be connected.
     pub sessions_per_orchestrator: usize,
+    /// Messages that an organization may send in a second, unless it has another limit; `None`: without limit.
+    pub messages_per_second: Option<u32>,
 }
 
 /// Bound sockets.
@@ -75,6 +78,7 @@ struct Parts {
     stats: Arc<stats::Stats>,
     growth: growth::Growth,
     pace: Arc<redrive::Pace>,
+    quotas: quotas::Quotas,
     context: Context,
 }
 
@@ -107,6 +111,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         stats: Arc::new(stats::Stats::new(context.clock.now())),
         growth: growth::Growth::new(context.clock),
         pace: Arc::default(),
+        quotas: quotas::Quotas::new(store.quotas.clone(), config.messages_per_second, context.clock),
         announcer,
         context: context.clone(),
         store,

@@ -24,6 +24,7 @@ pub struct RouterSettings {
     jwt_secret: Option<SecretString>,
     jwt_secret_file: Option<PathBuf>,
     sessions_per_orchestrator: usize,
+    messages_per_second: u32,
     redis: RedisConfig,
     tls: TlsSettings,
     process: ProcessSettings,
@@ -41,6 +42,7 @@ impl Default for RouterSettings {
             jwt_secret: None,
             jwt_secret_file: None,
             sessions_per_orchestrator: limits::SESSIONS,
+            messages_per_second: 0,
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
             process: ProcessSettings::default(),
@@ -73,6 +75,7 @@ impl Service for RouterProcess {
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
             reflection: settings.process.reflection,
             sessions_per_orchestrator: settings.sessions_per_orchestrator,
+            messages_per_second: (settings.messages_per_second > 0).then_some(settings.messages_per_second),
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;
         let store = store.map_err(|error| StartError::Configuration(format!("redis: {error}")))?;

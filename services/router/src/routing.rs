@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::{MessageId, TraceParent};
+use waystation_domain::{MessageId, OrganizationId, TraceParent};
 use waystation_proto::common::v1::{ActivityKind, ErrorReason};
 use waystation_proto::router::v1::router_service_server::RouterService;
 use waystation_proto::router::v1::*;
@@ -16,6 +16,7 @@ use waystation_rpc::convert::{parse, position_to};
 use waystation_rpc::{About, Caller, Fault};
 use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState, SessionView};
 
+use crate::directory::Rules;
 use crate::metrics::Outcome;
 use crate::{Parts, activity, health, operator, presence, redrive, request, stats, views};
 
@@ -234,6 +235,7 @@ impl RouterApi {
         let durability = self.0.store.mailboxes.durability();
         let read = request::message(key.clone(), request, &rules.settings, durability);
         let (mut message, wait) = read.inspect_err(|_| self.0.stats.refused(&key.organization))?;
+        self.0.admit(&key.organization, &rules).await?;
         message.trace = message.trace.or(call.trace);
         let id = message.id.clone();
         let mut appended = self.0.append_one(message).await?;
@@ -246,6 +248,12 @@ impl RouterApi {
 }
 
 impl Parts {
+    /// Lets one more message of an organization through.
+    pub(crate) async fn admit(&self, organization: &OrganizationId, rules: &Rules) -> Result<(), Fault> {
+        let taken = self.quotas.take(organization, rules.settings.messages_per_second).await;
+        taken.inspect_err(|_| self.stats.refused(organization))
+    }
+
     pub(crate) async fn append_one(&self, message: AppendMessage) -> Result<Appended, Fault> {
         let organization = message.mailbox.organization.clone();
         let outcome = self.appender.append(vec![message]).wait().await.pop();

@@ -180,6 +180,7 @@ impl Standalone {
             hs256: options.hs256.clone(),
             reflection: true,
             sessions_per_orchestrator: options.sessions_per_orchestrator,
+            messages_per_second: None,
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
         let gateway = waystation_gateway::Config {

@@ -51,7 +51,11 @@ impl Session {
         self.sending.end();
         let answer = match outcome {
             Ok(sent) => ServerFrame::SendAck { reply_to, sent },
-            Err(SendRefused { code, message, field, reason }) => {
+            Err(SendRefused { limited: Some((retry_after, most)), .. }) => {
+                self.refused += 1;
+                ServerFrame::RateLimit { reply_to, action: "send", retry_after, current: most, most }
+            }
+            Err(SendRefused { code, message, field, reason, limited: None }) => {
                 self.refused += 1;
                 ServerFrame::Error { reply_to, code, message, field: field.map(str::to_owned), reason }
             }

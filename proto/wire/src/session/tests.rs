@@ -731,9 +731,23 @@ fn large_messages_fill_the_way_sooner() {
         world.frame(ClientFrame::Send(large()));
     }
     assert!(!world.session.wants_input());
-    let refused = SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None };
+    let refused =
+        SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None, limited: None };
     world.session.handle_sent(None, Err(refused), world.now);
     assert!(world.session.wants_input());
+}
+
+#[test]
+fn a_client_of_an_organization_that_sends_too_much_is_told_when_to_go_on() {
+    let mut world = World::new(None, 10);
+    world.frame(ClientFrame::Send(outgoing()));
+    let limited = Some((Duration::from_millis(50), 5));
+    let refused =
+        SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None, limited };
+    world.session.handle_sent(Some("f1".into()), Err(refused), world.now);
+    world.run();
+    let (retry_after, reply_to) = (Duration::from_millis(50), Some("f1".into()));
+    assert_eq!(world.sent, [ServerFrame::RateLimit { reply_to, action: "send", retry_after, current: 5, most: 5 }]);
 }
 
 #[test]
@@ -742,7 +756,13 @@ fn a_plain_client_sends_a_hundred_messages_a_minute() {
     world.session.messages = RateLimit::new(100, Duration::from_secs(60));
     for _ in 0..101 {
         world.frame(ClientFrame::Send(outgoing()));
-        let refused = SendRefused { code: ErrorCode::RateLimited, message: String::new(), field: None, reason: None };
+        let refused = SendRefused {
+            code: ErrorCode::RateLimited,
+            message: String::new(),
+            field: None,
+            reason: None,
+            limited: None,
+        };
         world.session.handle_sent(None, Err(refused), world.now);
     }
     world.run();

@@ -223,6 +223,8 @@ pub struct SendRefused {
     pub field: Option<&'static str>,
     /// More exactly why.
     pub reason: Option<&'static str>,
+    /// The organization sends too much: when to try again, and how many a second it may.
+    pub limited: Option<(Duration, u32)>,
 }
 
 /// What became of a message of a daemon.

@@ -11,7 +11,7 @@ use waystation_proto::router::v1 as wire;
 use waystation_proto::router::v1::MessageStatus;
 use waystation_proto::router::v1::route_message_result::Outcome;
 use waystation_rpc::convert::lane_to;
-use waystation_rpc::{reason_of, status_of_element};
+use waystation_rpc::{limit_of, reason_of, retry_after_of, status_of_element};
 use waystation_wire::{ErrorCode, Outgoing, SendOutcome, SendRefused, Sent};
 
 pub(super) fn request(token: &SecretString, id: &MessageId, message: Outgoing) -> wire::SendMessage {
@@ -70,7 +70,8 @@ fn refused(status: &Status) -> SendRefused {
     };
     let named = reason.unwrap_or(ErrorReason::Unavailable).as_str_name();
     let reason = Some(named.strip_prefix("ERROR_REASON_").unwrap_or(named));
-    SendRefused { code, message: status.message().to_owned(), field, reason }
+    let limited = limit_of(status).and_then(|most| Some((retry_after_of(status)?, most)));
+    SendRefused { code, message: status.message().to_owned(), field, reason, limited }
 }
 
 /// The member of the frame that a field of the request stands for.

@@ -1,5 +1,6 @@
 //! What went wrong, in the words that callers rely on.
 
+use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use waystation_token::TokenError;
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "waystation";
+/// In its metadata: what a second allows.
+const LIMIT: &str = "limit_per_second";
 
 /// An error on its way to a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,7 @@ pub struct Fault {
     message: String,
     field: Option<String>,
     retry_after: Option<Duration>,
+    limit: Option<u32>,
 }
 
 /// For logs and start errors.
@@ -34,7 +38,7 @@ impl Display for Fault {
 impl Fault {
     /// An error of a reason; the message is for people.
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Fault {
-        Fault { reason, message: message.into(), field: None, retry_after: None }
+        Fault { reason, message: message.into(), field: None, retry_after: None, limit: None }
     }
 
     /// A field of the request cannot be taken.
@@ -44,6 +48,7 @@ impl Fault {
             message: format!("{field} {problem}"),
             field: Some(field.to_owned()),
             retry_after: None,
+            limit: None,
         }
     }
 
@@ -61,6 +66,12 @@ impl Fault {
     #[must_use]
     pub fn retry(self, after: Duration) -> Fault {
         Fault { retry_after: Some(after), ..self }
+    }
+
+    /// How many a second would have been allowed.
+    #[must_use]
+    pub fn limit(self, a_second: u32) -> Fault {
+        Fault { limit: Some(a_second), ..self }
     }
 
     /// The field of an element of a batch.
@@ -131,7 +142,9 @@ impl From<Forbidden> for Fault {
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
-        let mut details = ErrorDetails::with_error_info(fault.name(), DOMAIN, []);
+        let limit = fault.limit.map(|limit| (LIMIT.to_owned(), limit.to_string()));
+        let metadata: HashMap<String, String> = limit.into_iter().collect();
+        let mut details = ErrorDetails::with_error_info(fault.name(), DOMAIN, metadata);
         if let Some(field) = &fault.field {
             details.add_bad_request_violation(field, &fault.message);
         }
@@ -172,6 +185,11 @@ pub fn status_of_element(element: tonic_types::Status) -> Status {
     use prost::Message as _;
     let details = element.encode_to_vec().into();
     Status::with_details(Code::from_i32(element.code), element.message, details)
+}
+
+/// How many a second are allowed, if a status says so.
+pub fn limit_of(status: &Status) -> Option<u32> {
+    status.get_details_error_info()?.metadata.get(LIMIT)?.parse().ok()
 }
 
 /// When the callee wants to be asked again.

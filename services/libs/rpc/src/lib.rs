@@ -16,7 +16,7 @@ mod server;
 pub use activity::{About, Activities, Watch};
 pub use balance::Balanced;
 pub use client::{Authorized, Bearer, ServiceLogin, channel};
-pub use fault::{Fault, field_of, reason_of, retry_after_of, status_of_element};
+pub use fault::{Fault, field_of, limit_of, reason_of, retry_after_of, status_of_element};
 pub use identity::{Caller, Gate};
 pub use incoming::Peer;
 pub use keeper::{Heard, KeyKeeper};

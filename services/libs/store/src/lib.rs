@@ -9,6 +9,7 @@ pub mod audit;
 pub mod credential;
 pub mod limits;
 pub mod mailbox;
+pub mod quota;
 pub mod report;
 
 #[cfg(feature = "conformance")]
@@ -23,6 +24,7 @@ pub use self::redis::RedisConfig;
 pub use audit::AuditStore;
 pub use credential::CredentialStore;
 pub use mailbox::MailboxStore;
+pub use quota::QuotaStore;
 pub use report::ReportStore;
 
 /// What a store promises about what it accepted. Ordered: more is safer.
@@ -102,6 +104,8 @@ pub struct Store {
     pub audit: Arc<dyn AuditStore>,
     /// What daemons say of themselves.
     pub reports: Arc<dyn ReportStore>,
+    /// How much organizations may do.
+    pub quotas: Arc<dyn QuotaStore>,
 }
 
 /// Opens a store in this process. `generation` must be random: it names the store's life in epochs.
@@ -110,7 +114,13 @@ pub struct Store {
 /// If the journal cannot be opened, is in use, or is damaged before its end.
 pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
     let embedded = Arc::new(embedded::Embedded::open(config, generation)?);
-    Ok(Store { mailboxes: embedded.clone(), credentials: embedded.clone(), audit: embedded.clone(), reports: embedded })
+    Ok(Store {
+        mailboxes: embedded.clone(),
+        credentials: embedded.clone(),
+        audit: embedded.clone(),
+        reports: embedded.clone(),
+        quotas: embedded,
+    })
 }
 
 /// Opens a store in a Redis. `generation` must be random: epochs that this process begins come from it.
@@ -122,5 +132,11 @@ pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
 /// another number of partitions.
 pub async fn connect(config: &RedisConfig, generation: u64) -> Result<Store, OpenError> {
     let redis = Arc::new(self::redis::Redis::connect(config, generation).await?);
-    Ok(Store { mailboxes: redis.clone(), credentials: redis.clone(), audit: redis.clone(), reports: redis })
+    Ok(Store {
+        mailboxes: redis.clone(),
+        credentials: redis.clone(),
+        audit: redis.clone(),
+        reports: redis.clone(),
+        quotas: redis,
+    })
 }

@@ -81,5 +81,7 @@ async fn prepare(parts: &Parts, caller: &Caller, request: RouteMessageRequest) -
         true => Err(Fault::field("wait_for", "must be STORED in a stream")),
         false => Ok(message),
     });
-    read.inspect_err(|_| parts.stats.refused(&organization))
+    let read = read.inspect_err(|_| parts.stats.refused(&organization))?;
+    parts.admit(&organization, &rules).await?;
+    Ok(read)
 }

@@ -25,13 +25,12 @@ async fn prepare(parts: &Parts, send: SendMessage) -> Result<AppendMessage, Faul
     let daemon = claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
     FrameKind::Send.rule().check(claims.identity())?;
     let message = required("message", send.message)?;
-    let read = async {
-        let orchestrator = parse("orchestrator_id", &message.orchestrator_id)?;
-        let key = MailboxKey { organization: daemon.organization.clone(), orchestrator };
-        let rules = parts.directory.check(&key).await?;
-        let read = request::message(key, message, &rules.settings, parts.store.mailboxes.durability());
-        read.inspect_err(|_| parts.stats.refused(&daemon.organization))
-    };
-    let (read, _) = read.await.map_err(|fault| fault.within("message"))?;
+    let orchestrator = parse("message.orchestrator_id", &message.orchestrator_id)?;
+    let key = MailboxKey { organization: daemon.organization.clone(), orchestrator };
+    let rules = parts.directory.check(&key).await?;
+    let read = request::message(key, message, &rules.settings, parts.store.mailboxes.durability());
+    let read = read.inspect_err(|_| parts.stats.refused(&daemon.organization));
+    let (read, _) = read.map_err(|fault| fault.within("message"))?;
+    parts.admit(&daemon.organization, &rules).await?;
     Ok(AppendMessage { sender: Some(daemon.orchestrator), ..read })
 }

@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod credentials;
+pub mod quotas;
 pub mod read;
 pub mod reports;
 pub mod sessions;
@@ -96,6 +97,9 @@ macro_rules! conformance_suite {
                 a_settlement_tells_how_long_delivery_took,
                 dead_letters_are_listed_and_forgotten,
                 organizations_are_counted_apart,
+            ],
+            quotas: [
+                a_rate_is_shared_by_all_who_take_from_it,
             ],
             reports: [
                 what_a_daemon_says_is_kept_until_it_says_otherwise,

@@ -9,6 +9,7 @@ mod operation;
 mod reports;
 mod state;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use waystation_domain::{Lane, MessageId, OrganizationId, SessionId, Timestamp};
 
 use crate::mailbox::*;
+use crate::quota::{Bucket, QuotaStore, Slice};
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
 use operation::Operation;
@@ -24,6 +26,8 @@ use state::State;
 pub(crate) struct Embedded {
     inner: Mutex<Inner>,
     durability: Durability,
+    /// Not journaled: a restart forgets them.
+    quotas: Mutex<HashMap<OrganizationId, Bucket>>,
 }
 
 struct Inner {
@@ -46,7 +50,7 @@ impl Embedded {
             Config::Journal { fsync: false, .. } => Durability::PageCache,
             Config::Journal { fsync: true, .. } => Durability::Fsync,
         };
-        Ok(Embedded { inner: Mutex::new(inner), durability })
+        Ok(Embedded { inner: Mutex::new(inner), durability, quotas: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -191,5 +195,21 @@ impl MailboxStore for Embedded {
     }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.look(None, |state, _| state.locate(session))
+    }
+}
+
+#[async_trait]
+impl QuotaStore for Embedded {
+    async fn slice(
+        &self,
+        organization: &OrganizationId,
+        a_second: u32,
+        wanted: u32,
+        now: Now,
+    ) -> Result<Slice, Unavailable> {
+        let now = now.unwrap_or_else(system_time);
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = quotas.entry(organization.clone()).or_insert_with(|| Bucket::full(a_second, now));
+        Ok(bucket.take(a_second, wanted, now))
     }
 }

@@ -1,5 +1,7 @@
 //! Names of keys. Ids hold only letters, digits, `.`, `_` and `-`, so no two tenants can share one.
 
+use waystation_domain::OrganizationId;
+
 use crate::mailbox::MailboxKey;
 
 /// Keys that live on one node.
@@ -47,6 +49,11 @@ impl Places {
         let parts = [key.organization.as_str(), "/", key.orchestrator.as_str()];
         let sum = parts.iter().fold(0, |sum, part| crc32c::crc32c_append(sum, part.as_bytes()));
         sum as usize % self.partitions
+    }
+
+    /// Where what belongs to a whole organization is.
+    pub(super) fn partition_of_organization(&self, organization: &OrganizationId) -> usize {
+        crc32c::crc32c(organization.as_str().as_bytes()) as usize % self.partitions
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod letters;
 mod link;
 mod nodes;
+mod quotas;
 mod read;
 mod reply;
 mod reports;
