@@ -154,8 +154,24 @@ async fn paced(backend: &Backend, organization: &str) -> f64 {
     seen.value_at_quantile(0.99) as f64
 }
 
-/// p99 in µs of one tenant alone, and beside one that sends as fast as it can and is allowed 2,000 a second.
-pub async fn neighbours(server: Server) -> [f64; 2] {
+/// Sends as fast as it may; told to wait, it waits.
+async fn flood(backend: Backend, orchestrator: String, time_to_live: Option<prost_types::Duration>) {
+    loop {
+        let routed = backend.try_route(RouteMessageRequest {
+            orchestrator_id: orchestrator.clone(),
+            data: payload(1).into(),
+            time_to_live,
+            ..RouteMessageRequest::default()
+        });
+        if let Err(status) = routed.await {
+            sleep(waystation_rpc::retry_after_of(&status).unwrap_or(Duration::from_millis(10))).await;
+        }
+    }
+}
+
+/// p99 in µs of one tenant alone, beside one that sends as fast as it can and is allowed 2,000 a second, and beside one
+/// whose messages expire as soon as they can.
+pub async fn neighbours(server: Server) -> [f64; 3] {
     let mut operator = Backend::operator(&server.process.dev);
     let quiet = CreateOrganizationRequest {
         organization_id: "quiet".into(),
@@ -168,26 +184,16 @@ pub async fn neighbours(server: Server) -> [f64; 2] {
     let update = UpdateOrganizationSettingsRequest { organization_id: "dev".into(), settings: Some(settings) };
     operator.credentials.update_organization_settings(update).await.unwrap();
     let alone = paced(&operator, "quiet").await;
-    let mut tasks = JoinSet::new();
-    for n in 0..8 {
-        let backend = server.backend();
-        tasks.spawn(async move {
-            // A client as the contract wants it: told to wait, it waits.
-            loop {
-                let routed = backend.try_route(RouteMessageRequest {
-                    orchestrator_id: format!("sink-{n}"),
-                    data: payload(1).into(),
-                    time_to_live: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
-                    ..RouteMessageRequest::default()
-                });
-                if let Err(status) = routed.await {
-                    sleep(waystation_rpc::retry_after_of(&status).unwrap_or(Duration::from_millis(10))).await;
-                }
-            }
-        });
+    let mut beside = Vec::new();
+    for time_to_live in [None, Some(prost_types::Duration { seconds: 1, nanos: 0 })] {
+        let mut tasks = JoinSet::new();
+        for n in 0..8 {
+            tasks.spawn(flood(server.backend(), format!("sink-{n}"), time_to_live));
+        }
+        // The burst is over.
+        sleep(Duration::from_secs(3)).await;
+        beside.push(paced(&operator, "quiet").await);
+        tasks.shutdown().await;
     }
-    sleep(Duration::from_secs(3)).await;
-    let beside = paced(&operator, "quiet").await;
-    tasks.abort_all();
-    [alone, beside]
+    [alone, beside[0], beside[1]]
 }

@@ -78,7 +78,11 @@ async fn main() {
         rounds(names, doors::storm).await;
     }
     if wanted("neighbours") {
-        let names = ["RouteMessage of one tenant alone, p99 µs", "beside one that floods its limit, p99 µs"];
+        let names = [
+            "RouteMessage of one tenant alone, p99 µs",
+            "beside one that floods its limit, p99 µs",
+            "beside one whose flood expires after 1 s, p99 µs",
+        ];
         rounds(names, doors::neighbours).await;
     }
 }

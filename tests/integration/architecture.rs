@@ -29,6 +29,8 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["waystation-token"]),
     ("redis", &["waystation-store", "waystation-test-redis", "waystation-tests"]),
     ("tokio-tungstenite", &["waystation-gateway", "waystation-tests"]),
+    ("rustls", &["waystation-runtime", "waystation-tests"]),
+    ("hyper-rustls", &["waystation-auth"]),
 ];
 
 /// Libraries that these crates must not name: they hold rules, not I/O.
@@ -83,4 +85,41 @@ fn the_rules_name_crates_that_exist() {
     for (package, _) in MAY_USE {
         assert!(known.contains_key(*package), "{package}");
     }
+}
+
+/// The names of all functions below a directory.
+fn functions(dir: &std::path::Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_control_of_the_security_page_has_the_tests_that_it_names() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut known = BTreeSet::new();
+    for dir in ["services", "proto", "tests"] {
+        functions(&root.join(dir), &mut known);
+    }
+    let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && line.split('|').count() == 6).collect();
+    let controls =
+        rows.iter().filter(|row| row.split('|').nth(1).is_some_and(|cell| cell.trim().parse::<u32>().is_ok()));
+    let mut count = 0;
+    for row in controls {
+        let tests: Vec<&str> = row.split('|').nth(4).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            assert!(known.contains(test), "there is no test {test}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 16);
 }

@@ -65,6 +65,21 @@ async fn a_key_is_rotated_without_a_moment_in_which_none_is_valid() {
 }
 
 #[tokio::test]
+async fn a_key_ends_when_its_time_is_over() {
+    let cell = Cell::start().await;
+    let mut backend = cell.backend();
+    let until = |seconds: i64| {
+        let now = i64::try_from(waystation_runtime::Clock::of_host().now().as_seconds()).unwrap();
+        Some(prost_types::Timestamp { seconds: now + seconds, nanos: 0 })
+    };
+    for (expire_time, expected) in [(until(-1), 401), (until(600), 200), (None, 200)] {
+        let key = CreateApiKeyRequest { expire_time, ..bound_key("orla") };
+        let key = backend.credentials.create_api_key(key).await.unwrap().into_inner();
+        assert_eq!(log_in(&cell, &key.api_key, &key.api_secret).await.0, expected);
+    }
+}
+
+#[tokio::test]
 async fn who_is_disabled_is_out_and_who_is_offline_is_not() {
     let cell = Cell::start().await;
     let mut backend = cell.backend();

@@ -7,9 +7,11 @@
 
 use std::path::Path;
 
+use http::Request;
 use serde_json::Value;
+use waystation_domain::policy::RestCall;
 use waystation_proto::gateway::v1::DrainRequest;
-use waystation_tests::{Cell, Daemon, http, post};
+use waystation_tests::{Cell, Daemon, http};
 
 use crate::asyncapi::Frames;
 
@@ -145,22 +147,40 @@ async fn every_conversation_of_the_page_takes_place() {
 async fn every_rest_call_of_the_page_takes_place() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
     let calls = blocks(&page, "rest");
-    assert!(calls.len() >= 2);
     let cell = Cell::start().await;
     let mut refresh_token = String::new();
+    let daemons_token = cell.token("orla").await;
+    let mut unseen: Vec<RestCall> = RestCall::ALL.to_vec();
+    // What has the form of another call of the page.
+    unseen.retain(|call| *call != RestCall::Unregister);
     for call in calls {
-        let mut lines = call.lines();
-        let path = lines.next().unwrap().strip_prefix("POST ").unwrap();
-        let body = lines.next().unwrap().replace("<refreshToken>", &refresh_token);
+        let mut lines = call.lines().peekable();
+        let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
+        let known = RestCall::ALL.iter().copied().find(|call| {
+            let plain = path.split('?').next().unwrap().replace("/orla", "/{orchestratorId}");
+            (call.method(), call.path()) == (method, plain.as_str())
+        });
+        let known = known.unwrap_or_else(|| panic!("{method} {path} is no call"));
+        unseen.retain(|call| *call != known);
+        let body = lines.next_if(|line| line.starts_with('{')).unwrap_or_default();
+        let body = body.replace("<refreshToken>", &refresh_token);
+        let body = if body.is_empty() { body } else { filled(&body, &cell, "").to_string() };
         let (status, shown) = lines.next().unwrap().split_once(' ').unwrap();
-        let response = http(&cell.dev.http_url, post(path, &filled(&body, &cell, ""))).await;
-        assert_eq!(response.status().as_str(), status);
+        let bearer = if known == RestCall::GetHealth { &cell.dev.service_token } else { &daemons_token };
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = match known.rule().is_public() {
+            true => request,
+            false => request.header("authorization", format!("Bearer {bearer}")),
+        };
+        let response = http(&cell.dev.http_url, request.body(body).unwrap()).await;
+        assert_eq!(response.status().as_str(), status, "{path}");
         let found: Value = serde_json::from_slice(response.body()).unwrap();
         agrees(&filled(shown, &cell, ""), &found, path);
         if let Some(token) = found["refreshToken"].as_str() {
             refresh_token = token.to_owned();
         }
     }
+    assert!(unseen.is_empty(), "the page has no example of {unseen:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! waystation.auth.v1.AuthService
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -207,8 +208,9 @@ async fn watch(authority: Authority, mut cursor: u64, sender: mpsc::Sender<Resul
 }
 
 impl AuthApi {
-    fn judge(&self, token: &str) -> Result<Claims, Fault> {
-        Ok(self.0.verifier().verify_once(token, self.0.context().clock.now())?)
+    /// Whoever asks about a token asks again: its signature is verified once.
+    fn judge(&self, token: &str) -> Result<Arc<Claims>, Fault> {
+        Ok(self.0.verifier().verify(token, self.0.context().clock.now())?)
     }
 
     /// What a request to revoke means, if the caller may touch it.

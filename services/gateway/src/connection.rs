@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use waystation_domain::{DaemonId, OrchestratorId, Scope, ScopeSet, SessionId, Subscriptions, allows_address};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
+use waystation_runtime::Accepted;
 use waystation_token::{Claims, TokenError};
 use waystation_wire::{
     AuthRejection, AuthRequest, ClientProfile, CloseCode, Handshake, HandshakeStep, Opening, ServerFrame, Session,
@@ -22,7 +23,6 @@ use crate::failures::TooManyFailures;
 use crate::registry::Registration;
 use crate::upstream::{OpenAnswer, OpenFailed, OpenRequest, SessionKey};
 use crate::{Parts, metrics};
-pub(crate) use line::Stream;
 use live::Live;
 pub(crate) use socket::Format;
 use socket::{Incoming, Socket};
@@ -48,7 +48,7 @@ pub(crate) struct Client {
 }
 
 /// Runs until the socket or the session ends.
-pub(crate) async fn run(parts: Parts, stream: Stream, read: Vec<u8>, format: Format, client: Client) {
+pub(crate) async fn run(parts: Parts, stream: Accepted, read: Vec<u8>, format: Format, client: Client) {
     let Client { address, admitted } = client;
     parts.metrics.connections.inc();
     parts.activities.tell(ActivityKind::ConnectionNew, About::default(), |_| {});

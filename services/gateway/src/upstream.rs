@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Code, Status};
 use waystation_domain::{
@@ -37,6 +38,8 @@ use settle_line::SettleLine;
 
 /// Longest wait for an answer; after it the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the public keys are not asked for again.
+const KEYS_FOR: Duration = Duration::from_secs(5);
 /// Replicas that a call is tried at.
 const ATTEMPTS: usize = 3;
 
@@ -47,6 +50,8 @@ pub(crate) struct Upstream {
     /// For those who bring a bearer of their own.
     routers: RouterServiceClient<Balanced>,
     auth: AuthServiceClient<Authorized>,
+    /// The public keys, for a moment.
+    jwks: Cache<(), Bytes>,
     settle: Combiner<wire::Settlement, wire::Settled>,
     compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
     send: Combiner<wire::SendMessage, wire::RouteMessageResult>,
@@ -193,7 +198,8 @@ impl Upstream {
                 answer.map(|answer| answer.results)
             }
         });
-        Upstream { sessions, routers: RouterServiceClient::new(routers), auth, settle, compare, send }
+        let jwks = Cache::builder().time_to_live(KEYS_FOR).build();
+        Upstream { sessions, routers: RouterServiceClient::new(routers), auth, jwks, settle, compare, send }
     }
 
     /// Renews the lease; answers whether it had ended.

@@ -6,8 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use waystation_runtime::Accepted;
 
 /// Read at once, into a buffer that all connections of a thread share.
 const READ: usize = 64 * 1024;
@@ -25,48 +24,10 @@ pub(super) enum Opcode {
     Binary = 2,
 }
 
-/// What carries the bytes.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    /// Boxed: it is many times as large.
-    Secured(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, into),
-            Stream::Secured(stream) => Pin::new(stream).poll_read(cx, into),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Secured(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    /// TLS holds records back until it is flushed.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Plain(_) => Poll::Ready(Ok(())),
-            Stream::Secured(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Secured(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 /// A stream whose reads are shared and whose writes are merged. What the WebSocket itself writes, pongs and closes, goes
 /// into the same buffer as frames, between them and never into one.
 pub(super) struct Line {
-    stream: Stream,
+    stream: Accepted,
     /// Read, and not asked for yet.
     left: Vec<u8>,
     left_at: usize,
@@ -77,7 +38,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(stream: Stream) -> Line {
+    pub(super) fn new(stream: Accepted) -> Line {
         Line { stream, left: Vec::new(), left_at: 0, out: Vec::new(), out_at: 0, written: 0 }
     }
 
@@ -112,7 +73,7 @@ impl Line {
     /// Writes what waits; afterwards nothing is held.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out_at < self.out.len() {
-            let count = ready!(self.stream.poll_write(cx, &self.out[self.out_at..]))?;
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.out_at..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -120,7 +81,8 @@ impl Line {
             self.written += count as u64;
         }
         (self.out, self.out_at) = (Vec::new(), 0);
-        self.stream.poll_flush(cx)
+        // TLS holds records back until it is flushed.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 }
 
@@ -152,7 +114,7 @@ impl AsyncRead for Line {
         if self.left.is_empty() {
             let rest = SHARED.with_borrow_mut(|shared| {
                 let mut read = ReadBuf::new(shared);
-                ready!(self.stream.poll_read(cx, &mut read))?;
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
                 let (now, later) = read.filled().split_at(into.remaining().min(read.filled().len()));
                 into.put_slice(now);
                 Poll::Ready(Ok::<_, io::Error>(later.to_vec()))
@@ -180,7 +142,7 @@ impl AsyncWrite for Line {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.drive(cx))?;
-        self.stream.poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -188,7 +150,7 @@ impl AsyncWrite for Line {
 mod tests {
     use futures_util::StreamExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -197,7 +159,7 @@ mod tests {
     async fn pair() -> (Line, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Line::new(Stream::Plain(listener.accept().await.unwrap().0)), client)
+        (Line::new(Accepted::Left(listener.accept().await.unwrap().0)), client)
     }
 
     #[tokio::test]

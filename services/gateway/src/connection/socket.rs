@@ -11,10 +11,10 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use waystation_runtime::Clock;
+use waystation_runtime::{Accepted, Clock};
 use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, binary, json};
 
-use super::line::{Line, Opcode, Stream};
+use super::line::{Line, Opcode};
 use crate::Parts;
 
 /// What the library keeps for each connection; what is read at once is the line's matter.
@@ -62,7 +62,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn new(stream: Stream, read: Vec<u8>, format: Format, parts: &Parts) -> Socket {
+    pub(super) async fn new(stream: Accepted, read: Vec<u8>, format: Format, parts: &Parts) -> Socket {
         let limits = parts.config.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

@@ -10,10 +10,11 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use waystation_runtime::Accepted;
 
 use super::Door;
 use super::body::flat_error;
-use crate::connection::{self, Client, Format, Stream};
+use crate::connection::{self, Client, Format};
 use crate::metrics::Refused;
 
 /// The subprotocol of binary frames.
@@ -67,12 +68,12 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
 }
 
 /// The stream without hyper's buffers, since most connections are idle for hours, and what was read of it already.
-fn bare(upgraded: Upgraded) -> Option<(Stream, Vec<u8>)> {
+fn bare(upgraded: Upgraded) -> Option<(Accepted, Vec<u8>)> {
     let (stream, read) = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(Raw { io, read_buf, .. }) => (Stream::Plain(io.into_inner()), read_buf),
+        Ok(Raw { io, read_buf, .. }) => (Accepted::Left(io.into_inner()), read_buf),
         Err(upgraded) => {
             let Raw { io, read_buf, .. } = upgraded.downcast::<TokioIo<Box<TlsStream<TcpStream>>>>().ok()?;
-            (Stream::Secured(io.into_inner()), read_buf)
+            (Accepted::Right(io.into_inner()), read_buf)
         }
     };
     // A copy: the bytes, even none, are a slice of hyper's buffer, which would live as long.

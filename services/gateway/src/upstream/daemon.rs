@@ -1,5 +1,6 @@
 //! What daemons say and ask without a socket. A call names its daemon by the token.
 
+use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
@@ -16,11 +17,16 @@ impl Upstream {
         answered(&self.auth, request, |mut client, q| async move { client.get_profile(q).await }).await
     }
 
-    /// The public keys, as a JWK Set.
-    pub(crate) async fn keys(&self) -> Result<bytes::Bytes, Status> {
+    /// The public keys, as a JWK Set. Everybody may ask: auth is asked once in a while.
+    pub(crate) async fn keys(&self) -> Result<Bytes, Status> {
+        if let Some(known) = self.jwks.get(&()) {
+            return Ok(known);
+        }
         let answer =
             answered(&self.auth, GetKeySetRequest {}, |mut client, q| async move { client.get_key_set(q).await });
-        answer.await.map(|answer| answer.jwks)
+        let jwks = answer.await?.jwks;
+        self.jwks.insert((), jwks.clone());
+        Ok(jwks)
     }
 
     pub(crate) async fn report(&self, request: wire::ReportDaemonRequest) -> Result<(), Status> {

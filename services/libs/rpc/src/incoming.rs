@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
-use waystation_runtime::{Context, service_of};
+use waystation_runtime::{Accepted, Context, service_of};
 
 /// Connections whose handshake is done and that nobody has taken yet.
 const WAITING: usize = 64;
@@ -31,13 +31,8 @@ pub struct Peer {
 
 /// A connection.
 pub(crate) struct Incoming {
-    stream: Stream,
+    stream: Accepted,
     peer: Peer,
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Secured(Box<TlsStream<TcpStream>>),
 }
 
 impl Connected for Incoming {
@@ -83,12 +78,12 @@ async fn greet(stream: TcpStream, address: SocketAddr, context: &Context, ready:
         tracing::debug!("cannot tune a socket: {error}");
     }
     let (stream, service) = match &context.reach.tls {
-        None => (Stream::Plain(stream), None),
+        None => (Either::Left(stream), None),
         Some(tls) => match tls.accept(stream).await {
             Ok(stream) => {
                 let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                 let service = certificate.and_then(service_of).map(Arc::from);
-                (Stream::Secured(Box::new(stream)), service)
+                (Either::Right(Box::new(stream)), service)
             }
             Err(error) => return tracing::debug!(%address, "no handshake: {error}"),
         },
@@ -100,46 +95,28 @@ async fn greet(stream: TcpStream, address: SocketAddr, context: &Context, ready:
 
 impl AsyncRead for Incoming {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, into),
-            Stream::Secured(stream) => Pin::new(stream).poll_read(cx, into),
-        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Incoming {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Secured(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Secured(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Secured(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Stream::Secured(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Secured(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 }

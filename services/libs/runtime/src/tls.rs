@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_util::either::Either;
 
 use crate::Context;
 use crate::settings::SettingsError;
@@ -41,6 +42,9 @@ pub struct TlsSettings {
     /// PEM: authorities that may vouch for the other side.
     ca_file: Option<PathBuf>,
 }
+
+/// A connection that somebody made to us, plain or secured. Boxed: TLS is many times as large.
+pub type Accepted = Either<TcpStream, Box<server::TlsStream<TcpStream>>>;
 
 /// What both sides of a connection use. Cheap to clone.
 #[derive(Clone)]

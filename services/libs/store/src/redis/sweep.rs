@@ -1,6 +1,5 @@
 //! What becomes due.
 
-use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::json;
 use waystation_domain::IncarnationId;
@@ -43,14 +42,13 @@ impl Redis {
             "gone": names(&gone), "draining": names(&draining), "ends": ends, "limit": sweep.limit,
         });
         let request = request.to_string();
-        let each = (0..self.places.partitions).map(|partition| {
-            let mut args = Args::default();
-            args.text(&request);
-            async move { reply::json::<SweepText>(self.run_in(partition, Script::Sweep, args, now).await?) }
-        });
         let mut swept = Swept::default();
         let mut left: Vec<String> = Vec::new();
-        for text in try_join_all(each).await? {
+        // One after the other: what others ask of the node finds its turn in between.
+        for partition in 0..self.places.partitions {
+            let mut args = Args::default();
+            args.text(&request);
+            let text: SweepText = reply::json(self.run_in(partition, Script::Sweep, args, now).await?)?;
             swept.handled += text.handled;
             left.extend(text.left);
             for notice in text.activated {
