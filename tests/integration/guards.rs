@@ -277,3 +277,20 @@ async fn public_keys_are_published_for_everybody() {
     assert_eq!((&keys["keys"][0]["kty"], &keys["keys"][0]["alg"]), (&json!("OKP"), &json!("EdDSA")));
     assert!(keys["keys"][0].get("d").is_none(), "no private part");
 }
+
+#[tokio::test]
+async fn what_the_store_keeps_of_a_signing_key_signs_nothing() {
+    let cell = Cell::start().await;
+    let store = &cell.standalone.as_ref().unwrap().store.credentials;
+    let kept = store.signing_keys().await.unwrap().0.remove(0);
+    let stolen = waystation_token::SigningKey::from_seed(&kept.id, kept.algorithm, &kept.seed).unwrap();
+    let now = waystation_runtime::Clock::of_host().now();
+    let operator = waystation_token::Claims {
+        class: waystation_domain::TokenClass::Operator,
+        scopes: [Scope::AdminAll].into_iter().collect(),
+        ..waystation_token::Claims::of_certificate("mallory", now)
+    };
+    let mut forger = Backend::with_token(&cell.dev, &stolen.sign(&operator));
+    let refused = forger.credentials.list_api_keys(ListApiKeysRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+}

@@ -115,7 +115,7 @@ impl Authority {
         let authority = Authority(Arc::new(Inner {
             auditor: Auditor::start(store.clone(), pepper.clone(), context),
             store,
-            ring: Ring::new(kept)?,
+            ring: Ring::new(kept, pepper.clone())?,
             published: ArcSwap::default(),
             issuers: ArcSwap::default(),
             verifier: Verifier::default(),

@@ -49,6 +49,7 @@ pub struct OrganizationSettings {
     /// Messages that the organization may send in a second, over all routers; `None`: as routers are configured.
     pub messages_per_second: Option<u32>,
     /// From where its daemons may log in and connect; empty: from everywhere.
+    #[serde(default)]
     pub networks: Vec<Network>,
 }
 
@@ -222,8 +223,10 @@ pub struct Login {
     /// When it became so.
     pub rotated: Timestamp,
     /// The refresh token stays the same.
+    #[serde(default)]
     pub stable: bool,
     /// From where its tokens may be used; empty: from everywhere.
+    #[serde(default)]
     pub networks: Vec<Network>,
     /// No token any more.
     pub revoked: bool,
@@ -249,7 +252,7 @@ pub struct SigningKey {
     pub id: String,
     /// How it signs.
     pub algorithm: SigningAlgorithm,
-    /// What the key is made from.
+    /// What the key is made from, together with the pepper: whoever reads the store alone cannot sign.
     pub seed: [u8; 32],
     /// It signs from then on, until another does.
     pub active: Timestamp,

@@ -18,7 +18,7 @@ const ORGANIZATIONS: &str = "organizations";
 const SETTINGS: &str = "settings";
 const ORCHESTRATORS: &str = "orchestrators";
 const KEYS: &str = "keys";
-const SIGNING: &str = "signing";
+const SIGNING: &str = "signing_keys";
 /// The one record of its kind.
 const ALL: &str = "all";
 
@@ -56,7 +56,21 @@ fn record_text(record: &impl Serialize) -> Result<String, Unavailable> {
 }
 
 fn record_of<T: DeserializeOwned>(value: Value) -> Result<T, Unavailable> {
-    reply::json(value)
+    record_of_text(&reply::text(value)?)
+}
+
+/// A record of now, or of an earlier form: keys had one secret.
+fn record_of_text<T: DeserializeOwned>(text: &str) -> Result<T, Unavailable> {
+    let error = match serde_json::from_str(text) {
+        Ok(record) => return Ok(record),
+        Err(error) => error,
+    };
+    let mut record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(odd)?;
+    let mac = record.remove("mac").ok_or_else(|| odd(error))?;
+    record.insert("secrets".to_owned(), serde_json::json!([{"mac": mac, "until": null}]));
+    record.insert("networks".to_owned(), serde_json::json!([]));
+    record.insert("stable_refresh".to_owned(), serde_json::json!(false));
+    serde_json::from_value(record.into()).map_err(odd)
 }
 
 fn created(answer: Value) -> Result<Created, Unavailable> {
@@ -103,7 +117,7 @@ impl Redis {
         args.text(kind).text(id);
         let mut answer = reply::list(self.credential(Script::GetRecord, args, now).await?)?;
         let text = reply::text(reply::next(&mut answer)?)?;
-        let record = if text.is_empty() { None } else { Some(serde_json::from_str(&text).map_err(odd)?) };
+        let record = if text.is_empty() { None } else { Some(record_of_text(&text)?) };
         let revoked = reply::number(reply::next(&mut answer)?)? == 1;
         Ok(Found { record, text, revoked, now: Timestamp::from_millis(reply::number(reply::next(&mut answer)?)?) })
     }
@@ -376,5 +390,33 @@ impl CredentialStore for Redis {
             Ok((cursor, Revocation { organization, revoked, at }))
         });
         each.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_forms_are_read() {
+        let mac: Vec<u8> = vec![7; 32];
+        let key = serde_json::json!({
+            "id": "k1", "organization": "acme", "orchestrator": null, "scopes": 3, "mac": mac, "expires": null,
+            "revoked": false,
+        });
+        let key: ApiKey = record_of_text(&key.to_string()).unwrap();
+        assert_eq!((key.secrets.len(), key.secrets[0].mac, key.secrets[0].until), (1, [7; 32], None));
+        assert!(key.networks.is_empty() && !key.stable_refresh);
+        let login = serde_json::json!({
+            "id": "l1", "organization": "acme", "orchestrator": "orla", "daemon": null, "key": "k1", "scopes": 3,
+            "counter": 1, "rotated": 5, "revoked": false,
+        });
+        let login: Login = record_of_text(&login.to_string()).unwrap();
+        assert!(!login.stable && login.networks.is_empty());
+        let mut settings = serde_json::to_value(OrganizationSettings::default()).unwrap();
+        settings.as_object_mut().unwrap().retain(|name, _| name != "networks" && name != "messages_per_second");
+        let settings: OrganizationSettings = record_of_text(&settings.to_string()).unwrap();
+        assert_eq!(settings, OrganizationSettings::default());
+        assert!(record_of_text::<ApiKey>("{}").is_err());
     }
 }
