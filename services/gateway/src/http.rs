@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, request};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt as _;
 use waystation_domain::policy::RestCall;
 
 use crate::Parts;
@@ -35,14 +36,17 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Headers of a request.
 const HEADERS: usize = 64;
 
-/// A connection's place among those that have not logged in, until a socket takes it over.
+/// What every request of a connection knows of it.
 #[derive(Clone)]
-pub(crate) struct Peer(Arc<Mutex<Option<Unauthenticated>>>);
+struct Origin {
+    address: IpAddr,
+    /// Its place among those that have not logged in, until a socket takes it over.
+    place: Arc<Mutex<Option<Unauthenticated>>>,
+}
 
-impl Peer {
-    /// Takes the place; `None` if it was taken before.
-    fn take(&self) -> Option<Unauthenticated> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl Origin {
+    fn new(address: IpAddr, admitted: Unauthenticated) -> Origin {
+        Origin { address, place: Arc::new(Mutex::new(Some(admitted))) }
     }
 }
 
@@ -50,13 +54,14 @@ impl Peer {
 pub(crate) fn serve(listener: TcpListener, parts: Parts) {
     let lifecycle = parts.context.lifecycle.clone();
     lifecycle.clone().spawn_vital("gateway-public", async move {
+        let routes = routes(&parts);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = lifecycle.stopping() => return Ok::<(), std::io::Error>(()),
             };
             match accepted {
-                Ok((stream, peer)) => admit(&parts, stream, peer),
+                Ok((stream, peer)) => admit(&parts, &routes, stream, peer),
                 Err(error) => {
                     tracing::warn!("cannot accept: {error}");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -66,7 +71,7 @@ pub(crate) fn serve(listener: TcpListener, parts: Parts) {
     });
 }
 
-fn admit(parts: &Parts, stream: TcpStream, peer: SocketAddr) {
+fn admit(parts: &Parts, routes: &Router, stream: TcpStream, peer: SocketAddr) {
     let Some(admitted) = parts.admission.admit(peer.ip()) else {
         return parts.metrics.refused(Refused::TooMany);
     };
@@ -76,28 +81,27 @@ fn admit(parts: &Parts, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = tuned {
         tracing::debug!("cannot tune a socket: {error}");
     }
-    let of_connection = parts.clone();
+    let (of_connection, routes) = (parts.clone(), routes.clone());
     let lifecycle = parts.context.lifecycle.clone();
     parts.context.lifecycle.spawn(async move {
         tokio::select! {
-            () = speak_http(of_connection, stream, peer.ip(), admitted) => {}
+            () = speak_http(of_connection, routes, stream, Origin::new(peer.ip(), admitted)) => {}
             () = lifecycle.stopping() => {}
         }
     });
 }
 
-async fn speak_http(parts: Parts, stream: TcpStream, address: IpAddr, admitted: Unauthenticated) {
+async fn speak_http(parts: Parts, routes: Router, stream: TcpStream, origin: Origin) {
     let mut first = [0; 1];
     let spoke = tokio::time::timeout(parts.config.limits.first_byte, stream.peek(&mut first)).await;
     if !matches!(spoke, Ok(Ok(1))) {
         return parts.metrics.refused(Refused::Silent);
     }
-    let peer = Peer(Arc::new(Mutex::new(Some(admitted))));
-    let door = Door { parts: parts.clone(), peer, address };
+    let head = parts.config.limits.head;
     match &parts.config.tls {
-        None => serve_http(stream, door).await,
+        None => serve_http(stream, routes, origin, head).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => serve_http(Box::new(stream), door).await,
+            Ok(stream) => serve_http(Box::new(stream), routes, origin, head).await,
             Err(error) => {
                 tracing::debug!("no handshake: {error}");
                 parts.metrics.refused(Refused::Handshake);
@@ -106,31 +110,38 @@ async fn speak_http(parts: Parts, stream: TcpStream, address: IpAddr, admitted: 
     }
 }
 
-async fn serve_http<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S, door: Door) {
-    let head = door.parts.config.limits.head;
+async fn serve_http<S>(stream: S, routes: Router, origin: Origin, head: Duration)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(origin.clone());
+        routes.clone().oneshot(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes(door)))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!("a connection ended: {error}");
     }
 }
 
-fn routes(door: Door) -> Router {
-    let mut paths = vec![crate::PATH, "/api/daemon/ws", &door.parts.config.path];
+/// Made once: most connections ask for one thing and then are sockets.
+fn routes(parts: &Parts) -> Router {
+    let mut paths = vec![crate::PATH, "/api/daemon/ws", &parts.config.path];
     paths.sort_unstable();
     paths.dedup();
     let sockets = paths.into_iter().fold(Router::new(), |all, path| all.route(path, get(upgrade::daemon_socket)));
     let calls = RestCall::ALL.iter().fold(sockets, |all, call| all.route(call.path(), handler(*call)));
-    calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found).with_state(door)
+    calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found).with_state(parts.clone())
 }
 
 /// Each call of the policy has its handler; who may use it the handler asks of the same row.
-fn handler(call: RestCall) -> MethodRouter<Door> {
+fn handler(call: RestCall) -> MethodRouter<Parts> {
     match call {
         RestCall::LogIn => post(login::log_in),
         RestCall::Refresh => post(login::refresh),
@@ -148,25 +159,37 @@ fn handler(call: RestCall) -> MethodRouter<Door> {
 }
 
 /// What a request finds.
-#[derive(Clone)]
-pub(crate) struct Door {
-    pub(crate) parts: Parts,
-    pub(crate) peer: Peer,
-    /// Where the connection comes from.
-    address: IpAddr,
+struct Door {
+    parts: Parts,
+    origin: Origin,
+}
+
+impl FromRequestParts<Parts> for Door {
+    type Rejection = body::Refusal;
+
+    async fn from_request_parts(request: &mut request::Parts, parts: &Parts) -> Result<Door, body::Refusal> {
+        let origin = request.extensions.get::<Origin>().cloned();
+        let origin = origin.ok_or_else(|| body::invalid("the request came by no connection"))?;
+        Ok(Door { parts: parts.clone(), origin })
+    }
 }
 
 /// What proxies add on the way.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 impl Door {
+    /// Takes the connection's place; `None` if it was taken before.
+    fn take_place(&self) -> Option<Unauthenticated> {
+        self.origin.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Where the client is: where the connection comes from, unless that is a proxy that is trusted to say more.
     fn client_address(&self, headers: &HeaderMap) -> IpAddr {
         let is_proxy =
             |address: &IpAddr| self.parts.config.trusted_proxies.iter().any(|network| network.contains(*address));
         let forwarded = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
         let mut told: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
-        let mut address = self.address;
+        let mut address = self.origin.address;
         // From the nearest on; what stands before an address that is not trusted is only its word.
         while is_proxy(&address)
             && let Some(before) = told.pop().and_then(|text| text.trim().parse().ok())

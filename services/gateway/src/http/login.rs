@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -31,7 +30,7 @@ struct LogIn {
 }
 
 /// POST /api/daemon/auth
-pub(super) async fn log_in(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn log_in(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let address = door.client_address(&headers);
     door.parts.failures.check(address).map_err(too_many_failures)?;
     let request: LogIn = read(&door, body).await?;
@@ -123,7 +122,7 @@ struct Refresh {
 }
 
 /// POST /api/daemon/auth/refresh
-pub(super) async fn refresh(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn refresh(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let address = door.client_address(&headers);
     door.parts.failures.check(address).map_err(too_many_failures)?;
     let request: Refresh = read(&door, body).await?;

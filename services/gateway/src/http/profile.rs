@@ -1,7 +1,7 @@
 //! Who a daemon is, how it should behave, and how it is.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ const RECONNECT_ATTEMPTS: u32 = 10;
 const KEYS_KEPT: &str = "public, max-age=60";
 
 /// GET /api/daemon/config
-pub(super) async fn config(State(door): State<Door>, headers: HeaderMap) -> Answer {
+pub(super) async fn config(door: Door, headers: HeaderMap) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::GetConfig)?;
     let profile = door.parts.upstream.profile(&caller.token).await;
     let profile = profile.map_err(|status| refused(&status, "UNAUTHORIZED"))?;
@@ -59,7 +59,7 @@ pub(super) async fn config(State(door): State<Door>, headers: HeaderMap) -> Answ
 }
 
 /// GET /api/daemon/health/{orchestratorId}
-pub(super) async fn health(State(door): State<Door>, Path(orchestrator): Path<String>, headers: HeaderMap) -> Answer {
+pub(super) async fn health(door: Door, Path(orchestrator): Path<String>, headers: HeaderMap) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::GetHealth)?;
     let health = door.parts.upstream.health(&caller.token, orchestrator.clone()).await;
     let health = health.map_err(|status| refused(&status, "UNAUTHORIZED"))?;
@@ -102,7 +102,7 @@ fn described(orchestrator: &str, health: &GetHealthResponse) -> Value {
 }
 
 /// GET /.well-known/jwks.json
-pub(super) async fn keys(State(door): State<Door>) -> Answer {
+pub(super) async fn keys(door: Door) -> Answer {
     let jwks = door.parts.upstream.keys().await.map_err(|status| refused(&status, "UNAUTHORIZED"))?;
     let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, KEYS_KEPT)];
     Ok((headers, jwks).into_response())

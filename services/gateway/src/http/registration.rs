@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -57,7 +56,7 @@ fn refused(status: &tonic::Status) -> Refusal {
 }
 
 /// POST /api/daemon/register
-pub(super) async fn register(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn register(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let Proven { token, instance, info, orchestrator, organization } = prove(&door, &headers, body).await?;
     let request = RegisterDaemonRequest { access_token: token, instance_id: instance.clone(), info };
     door.parts.upstream.register(request).await.map_err(|status| refused(&status))?;
@@ -71,7 +70,7 @@ pub(super) async fn register(State(door): State<Door>, headers: HeaderMap, body:
 }
 
 /// POST /api/daemon/unregister
-pub(super) async fn unregister(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn unregister(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let proven = prove(&door, &headers, body).await?;
     let request = UnregisterDaemonRequest { access_token: proven.token, instance_id: proven.instance.clone() };
     door.parts.upstream.unregister(request).await.map_err(|status| refused(&status))?;

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -26,7 +25,7 @@ struct Heartbeat {
 }
 
 /// POST /api/daemon/heartbeat
-pub(super) async fn heartbeat(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn heartbeat(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::Heartbeat)?;
     let said: Heartbeat = read_optional(&door, body).await?.unwrap_or_default();
     let daemon = caller.daemon()?;
@@ -58,7 +57,7 @@ struct Status {
 }
 
 /// PUT /api/daemon/status
-pub(super) async fn set_status(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn set_status(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::SetStatus)?;
     let said: Status = read(&door, body).await?;
     let status = one_of("status", Some(said.status), &["active", "paused", "error"])?;
@@ -73,7 +72,7 @@ struct Presence {
 }
 
 /// PUT /api/daemon/presence
-pub(super) async fn set_presence(State(door): State<Door>, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn set_presence(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::SetPresence)?;
     let said: Presence = read(&door, body).await?;
     let presence = one_of("status", Some(said.status), &["online", "away", "busy", "offline"])?;

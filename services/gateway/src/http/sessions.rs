@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ fn described(session: &SessionInfo) -> Value {
 }
 
 /// GET /api/daemon/sessions
-pub(super) async fn list(State(door): State<Door>, headers: HeaderMap) -> Answer {
+pub(super) async fn list(door: Door, headers: HeaderMap) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::ListSessions)?;
     let sessions = door.parts.upstream.sessions(&caller.token).await;
     let sessions = sessions.map_err(|status| refused(&status, "UNAUTHORIZED"))?;
@@ -43,7 +43,7 @@ struct Which {
 }
 
 /// DELETE /api/daemon/sessions: the one that the query or the body names, or all of the token's login.
-pub(super) async fn end(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn end(door: Door, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::EndSessions)?;
     let in_query = query.as_deref().and_then(|query| {
         // Ids need no escapes: whatever has one is no id of ours and is not found.

@@ -1,7 +1,7 @@
 //! From a request to a WebSocket.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{Parts as Raw, Upgraded};
@@ -21,7 +21,7 @@ use crate::metrics::Refused;
 const BINARY: &str = "waystation.v1.proto";
 
 /// GET of a WebSocket path.
-pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request) -> Response {
+pub(super) async fn daemon_socket(door: Door, mut request: Request) -> Response {
     let headers = request.headers();
     if !is_upgrade(headers) {
         return description();
@@ -44,7 +44,7 @@ pub(super) async fn daemon_socket(State(door): State<Door>, mut request: Request
     let address = door.client_address(headers);
     let upgrading = hyper::upgrade::on(&mut request);
     let parts = door.parts.clone();
-    let Some(admitted) = door.peer.take() else {
+    let Some(admitted) = door.take_place() else {
         return flat_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "this connection was upgraded before");
     };
     door.parts.context.lifecycle.spawn(async move {
