@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 use waystation_domain::{Revocation, ScopeSet};
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{GetKeySetRequest, GetKeySetResponse, TrustedIssuer, WatchRevocationsRequest};
@@ -35,17 +36,25 @@ pub struct KeyKeeper {
 
 /// Until when the verifier can be trusted to know what is revoked. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Heard(Arc<ArcSwapOption<Instant>>);
+pub struct Heard {
+    last: Arc<ArcSwapOption<Instant>>,
+    first: Arc<Notify>,
+}
 
 impl Heard {
     /// Whether auth was heard within a time.
     pub fn within(&self, time: Duration, now: Instant) -> bool {
-        self.0.load().as_ref().is_some_and(|last| now.saturating_duration_since(**last) <= time)
+        self.last.load().as_ref().is_some_and(|last| now.saturating_duration_since(**last) <= time)
+    }
+
+    fn note(&self, now: Instant) {
+        self.last.store(Some(Arc::new(now)));
+        self.first.notify_one();
     }
 }
 
 impl KeyKeeper {
-    /// Runs until the process stops. Resolves when the first keys are there. `on_revoked` is told of each batch after
+    /// Runs until the process stops. Resolves when the first keys and revocations are there. `on_revoked` is told of each batch after
     /// the verifier knows it, and of an empty one when the keys have changed: one may be gone. The answer says when auth was last heard.
     pub async fn keep(self, context: &Context, on_revoked: impl Fn(&[Revocation]) + Send + Sync + 'static) -> Heard {
         let heard = Heard::default();
@@ -75,6 +84,8 @@ impl KeyKeeper {
                 }
             }
         });
+        // Whoever must know what is revoked knows it from its beginning.
+        run_until_stop(context, of_caller.first.notified()).await;
         of_caller
     }
 
@@ -136,7 +147,7 @@ impl KeyKeeper {
                 on_revoked(&revocations);
             }
             known.cursor = news.cursor;
-            heard.0.store(Some(Arc::new(context.clock.instant())));
+            heard.note(context.clock.instant());
         }
     }
 }
