@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
+use waystation_proto::auth::v1::{OrganizationSettings, UpdateOrganizationSettingsRequest};
 use waystation_standalone::StoreOptions;
 use waystation_store::RedisConfig;
 use waystation_test_redis::RedisServer;
@@ -56,4 +57,20 @@ async fn a_routed_message_is_at_most_one_round_trip_to_redis() {
     let [appends, sent, _] = cost(&cell, 10_000, 10_000).await;
     println!("10,000 mailboxes: {appends:.3} appends, {sent:.3} calls a message");
     assert!(appends <= 1.0 && sent <= 1.1, "{appends} {sent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_limit_costs_no_round_trip_for_a_message() {
+    let redis = StoreOptions::Redis(RedisConfig::of(&RedisServer::shared()));
+    let cell = Cell::start_with(|options| options.store = redis).await;
+    let settings = OrganizationSettings { messages_per_second: 2_000, ..OrganizationSettings::default() };
+    let update = UpdateOrganizationSettingsRequest { organization_id: "dev".into(), settings: Some(settings) };
+    Backend::operator(&cell.dev).credentials.update_organization_settings(update).await.unwrap();
+    let backend = cell.backend();
+    let before = calls(&cell);
+    for number in 0..1_000 {
+        backend.route(&format!("orla-{}", number % 10), number).await;
+    }
+    let slices = calls(&cell)["slice"] - before["slice"];
+    assert!((1..=100).contains(&slices), "{slices} slices for 1,000 messages");
 }
