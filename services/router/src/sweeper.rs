@@ -71,7 +71,7 @@ impl Sweeper {
             for (holder, heads) in &swept.grown {
                 gateways.push_heads(holder, heads);
             }
-            if swept.handled < AT_ONCE {
+            if swept.handled < AT_ONCE && !swept.more {
                 break;
             }
         }

@@ -75,3 +75,5 @@ pub const METRICS: usize = 100;
 pub const METRICS_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A registered daemon that is silent for three heartbeats gives way to another.
 pub const REGISTRATION_SILENCE: Duration = Duration::from_secs(90);
+/// Expired messages of a mailbox that one step of a sweep lets go, so that none holds the store for long.
+pub const EXPIRIES: usize = 64;

@@ -59,6 +59,7 @@ macro_rules! conformance_suite {
                 acknowledged_gaps_are_not_told_again,
                 trimmed_exits_are_told_without_their_sequences,
                 what_is_in_flight_does_not_expire,
+                a_sweep_lets_go_so_much_of_a_mailbox_at_once,
                 trace_and_sender_travel_with_the_entry,
                 residents_are_listed_without_being_sent,
             ],

@@ -126,6 +126,24 @@ pub async fn what_is_in_flight_does_not_expire(mut world: World) {
     assert_eq!(world.view().await.counters.expired, 1);
 }
 
+pub async fn a_sweep_lets_go_so_much_of_a_mailbox_at_once(mut world: World) {
+    let few = limits::EXPIRIES - 4;
+    let short = AppendMessage { time_to_live: Duration::from_secs(1), lane: Lane::High, ..world.message("{}") };
+    world.append_all(vec![short.clone(); few]).await.into_iter().for_each(|one| drop(one.unwrap()));
+    world.fill(Lane::Normal, 10).await;
+    world.append(AppendMessage { lane: Lane::Normal, ..short }).await.unwrap();
+    world.fill(Lane::Normal, 9).await;
+    world.pass(limits::TIME_TO_LIVE);
+    assert!(world.sweep_once().await.more);
+    let view = world.view().await;
+    assert_eq!((view.counters.expired, view.lanes[Lane::High].depth), (limits::EXPIRIES as u64, 0));
+    let left = world.store.mailboxes.residents(&world.key(), (Lane::Critical, 0), 100, world.at()).await.unwrap();
+    let sequences: Vec<u64> = left.iter().map(|one| one.entry.position.sequence).collect();
+    assert_eq!(sequences, (5..=20).collect::<Vec<_>>(), "the oldest went first");
+    assert!(!world.sweep_once().await.more);
+    assert_eq!(world.view().await.counters.expired, few as u64 + 20);
+}
+
 pub async fn trace_and_sender_travel_with_the_entry(mut world: World) {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
     let sender = "otto".parse().ok();

@@ -206,6 +206,17 @@ impl World {
     }
 
     pub async fn sweep(&self) -> Swept {
+        let mut swept = self.sweep_once().await;
+        while swept.more {
+            let next = self.sweep_once().await;
+            swept.activated.extend(next.activated);
+            swept.grown.extend(next.grown);
+            swept.more = next.more;
+        }
+        swept
+    }
+
+    pub async fn sweep_once(&self) -> Swept {
         let swept = self.store.mailboxes.sweep(Sweep { limit: 1_000 }, self.at()).await.unwrap();
         self.check_conservation().await;
         swept

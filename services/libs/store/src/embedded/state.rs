@@ -159,15 +159,14 @@ impl State {
         let liveness = self.liveness(now);
         let mut swept = Swept::default();
         self.bury_incarnations(&liveness, sweep.limit, now, &mut swept);
-        while swept.handled < sweep.limit {
-            let Some((time, key)) = self.due.first().cloned() else { break };
-            if time > now {
-                break;
-            }
-            let found = self.change_known(&key, |mailbox| mailbox.sweep(&liveness, now));
-            if let Some(found) = found {
+        let due = self.due.iter().take_while(|(time, _)| *time <= now).map(|(_, key)| key.clone());
+        let due: Vec<MailboxKey> = due.take(sweep.limit.saturating_sub(swept.handled)).collect();
+        for key in due {
+            let found = self.change_known(&key, |mailbox| (mailbox.sweep(&liveness, now), mailbox.due()));
+            if let Some((found, due)) = found {
                 swept.activated.extend(found.activated);
                 swept.grown.extend(found.grown);
+                swept.more |= due.is_some_and(|due| due <= now);
             }
             swept.handled += 1;
         }

@@ -259,4 +259,6 @@ pub struct Swept {
     pub grown: Vec<(HolderRef, Heads)>,
     /// Mailboxes looked at, and incarnations removed.
     pub handled: usize,
+    /// A mailbox that was looked at has more to let go than one step does: sweep again.
+    pub more: bool,
 }

@@ -114,7 +114,7 @@ impl Script {
 }
 
 /// The numbers of the rules, as scripts name them; times in milliseconds. A name comes before its own beginnings.
-fn numbers() -> [(&'static str, u64); 29] {
+fn numbers() -> [(&'static str, u64); 30] {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     [
         ("@EPOCHS", limits::EPOCHS as u64),
@@ -138,6 +138,7 @@ fn numbers() -> [(&'static str, u64); 29] {
         ("@TIME_TO_LIVE", millis(limits::TIME_TO_LIVE)),
         ("@DAEMONS", limits::DAEMONS as u64),
         ("@YIELD_AFTER", millis(limits::YIELD_AFTER)),
+        ("@EXPIRIES", limits::EXPIRIES as u64),
         ("@BURST_SECONDS", crate::quota::BURST.as_secs()),
         ("@METRICS_AGE", millis(limits::METRICS_AGE)),
         ("@METRICS", limits::METRICS as u64),

@@ -21,6 +21,7 @@ struct SweepText {
     grown: Vec<GrownText>,
     #[serde(default)]
     left: Vec<String>,
+    more: bool,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +51,7 @@ impl Redis {
             args.text(&request);
             let text: SweepText = reply::json(self.run_in(partition, Script::Sweep, args, now).await?)?;
             swept.handled += text.handled;
+            swept.more |= text.more;
             left.extend(text.left);
             for notice in text.activated {
                 swept.activated.push(notice.read()?);

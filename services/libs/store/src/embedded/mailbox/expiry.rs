@@ -3,6 +3,7 @@
 use waystation_domain::{Lane, Timestamp};
 
 use super::{Leaving, Mailbox};
+use crate::limits;
 use crate::mailbox::{ActivationNotice, ExitReason, Heads, HolderRef, Liveness};
 
 /// What a sweep found in one mailbox.
@@ -14,15 +15,23 @@ pub(in crate::embedded) struct MailboxSwept {
 impl Mailbox {
     /// Lets go what has expired and is not in flight.
     pub(super) fn expire(&mut self, now: Timestamp) {
+        self.expire_at_most(usize::MAX, now);
+    }
+
+    /// The same for so many: of the most urgent lanes, the oldest.
+    fn expire_at_most(&mut self, most: usize, now: Timestamp) {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
+        let mut left = most;
         for lane in Lane::ALL {
             let entries = self.lanes[lane].entries.iter();
             let expired: Vec<u64> = entries
                 .filter(|(sequence, entry)| entry.expires <= now && !self.in_flight(lane, **sequence))
                 .map(|(sequence, _)| *sequence)
+                .take(left)
                 .collect();
+            left -= expired.len();
             for sequence in expired {
                 self.remove(lane, sequence, Leaving::Exit(ExitReason::Expired), now);
             }
@@ -31,7 +40,7 @@ impl Mailbox {
 
     pub(in crate::embedded) fn sweep(&mut self, liveness: &Liveness, now: Timestamp) -> MailboxSwept {
         let exits = self.exits.head();
-        self.expire(now);
+        self.expire_at_most(limits::EXPIRIES, now);
         self.ids.forget_old(now);
         let had_holder = self.sessions.holder().is_some();
         let activated = if had_holder { None } else { self.activate_next(liveness, now) };

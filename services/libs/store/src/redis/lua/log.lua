@@ -130,32 +130,43 @@ local function expiry(entry)
   return tonumber(expires), kind == 'own'
 end
 
--- Lets go what has expired and is not in flight (rule 15). Entries with a time to live of their own are in `e`; the
--- others expire in the order of their lane.
-local function expire(m)
+-- Lets go what has expired and is not in flight (rule 15), at most so many if that is given: of the most urgent lanes, the
+-- oldest. Entries with a time to live of their own are in `e`; the others expire in the order of their lane.
+local function expire(m, most)
   if m.due == 0 or m.due > NOW then return end
   whole(m)
+  local left = most or math.huge
   local places = {}
   if m.ne > 0 then places = call('ZRANGEBYSCORE', m.base .. 'e', '-inf', NOW) end
   for _, lane in ipairs(LANES) do
-    local expired = {}
+    if left == 0 then return end
+    local expired, others = {}, 0
     for _, place in ipairs(places) do
-      if string.sub(place, 1, 1) == lane then
-        local sequence = tonumber(string.sub(place, 2))
-        if not in_flight(m, lane, sequence) then table.insert(expired, range(m, lane, sequence, sequence, 1)[1]) end
+      local sequence = tonumber(string.sub(place, 2))
+      if string.sub(place, 1, 1) == lane and not in_flight(m, lane, sequence) then
+        table.insert(expired, {s = sequence})
       end
     end
     if m.ne < m.n then
       for entry in each(m, lane, '-') do
         local expires, own = expiry(entry)
         if not own then
-          if expires > NOW then break end
-          if not in_flight(m, lane, entry.s) then table.insert(expired, entry) end
+          if expires > NOW or others == left then break end
+          if not in_flight(m, lane, entry.s) then
+            table.insert(expired, entry)
+            others = others + 1
+          end
         end
       end
     end
     table.sort(expired, function(a, b) return a.s < b.s end)
+    while #expired > left do table.remove(expired) end
+    -- Those with a time of their own are fetched only now that it is known which of them go.
+    for i, entry in ipairs(expired) do
+      if not entry.m then expired[i] = range(m, lane, entry.s, entry.s, 1)[1] end
+    end
     remove(m, lane, expired, 'expired')
+    left = left - #expired
   end
 end
 

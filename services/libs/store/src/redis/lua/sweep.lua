@@ -48,7 +48,7 @@ end
 
 local function sweep(m)
   local exits = m.xh
-  expire(m)
+  expire(m, @EXPIRIES)
   forget_ids(m)
   local had_holder = m.hd ~= ''
   if not had_holder then
@@ -84,11 +84,16 @@ for i, gone in ipairs(q.gone) do
   if call('EXISTS', key) == 1 then table.insert(left, gone) end
 end
 
+local more = false
 if handled < q.limit then
   local due = call('ZRANGEBYSCORE', 'due:' .. TAG, '-inf', NOW, 'LIMIT', 0, q.limit - handled)
   for _, k in ipairs(due) do
     -- One damaged mailbox must not keep the others from their due.
-    local done, failure = pcall(function() sweep(load(k)) end)
+    local done, failure = pcall(function()
+      local m = load(k)
+      sweep(m)
+      more = more or m.due ~= 0 and m.due <= NOW
+    end)
     if not done then
       redis.log(redis.LOG_WARNING, 'cannot sweep ' .. k .. ': ' .. (failure.err or tostring(failure)))
       call('ZADD', 'due:' .. TAG, NOW + 60000, k)
@@ -98,4 +103,4 @@ if handled < q.limit then
 end
 
 local function filled(list) return #list > 0 and list or nil end
-return cjson.encode({handled = handled, activated = filled(activated), grown = filled(grown), left = filled(left)})
+return cjson.encode({handled = handled, more = more, activated = filled(activated), grown = filled(grown), left = filled(left)})
