@@ -1,11 +1,12 @@
 //! The keys that sign, as they follow each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use waystation_domain::Timestamp;
 use waystation_rpc::Fault;
-use waystation_store::credential::{KeyPhase, SigningKeys};
+use waystation_store::credential::{KeyPhase, NewSigningKey, SigningKeys};
 use waystation_token::{Claims, KeySet, Pepper, SigningKey};
 
 /// The keys of the store, ready to sign.
@@ -42,6 +43,19 @@ impl Ring {
             self.kept.store(Arc::new(read(stored, &self.pepper)?));
         }
         Ok(())
+    }
+
+    /// The key that signs now, as it is kept.
+    pub(super) fn present(&self, now: Timestamp) -> Option<NewSigningKey> {
+        let kept = self.kept.load();
+        let (key, _) = kept.stored.phases(now).find(|(_, phase)| *phase == KeyPhase::Active)?;
+        Some(NewSigningKey {
+            id: key.id.clone(),
+            algorithm: key.algorithm,
+            seed: key.seed,
+            lead: Duration::ZERO,
+            retiring: Duration::ZERO,
+        })
     }
 
     pub(super) fn stored(&self) -> SigningKeys {
