@@ -145,6 +145,11 @@ async fn sessions_are_opened_again_after_the_store_forgot_them() {
     assert_eq!(after[0]["data"]["n"], 2);
     assert_eq!(after[0]["sequence"], 1);
     assert_ne!(after[0]["epoch"], before[0]["epoch"]);
+    // Verifiers have asked for the keys again by now. Tokens of before are as good as they were, although the store has
+    // lost the key that signed them.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually("a token of before is taken", async || Daemon::try_connect(&fleet.url(0), "orla", "d2", &token).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
