@@ -61,7 +61,7 @@ pub(super) async fn log_in(door: Door, headers: HeaderMap, body: Body) -> Answer
 }
 
 /// Those who guess are counted; those who are known and may not, or come too early, are not.
-fn note_failure(door: &Door, address: IpAddr, status: &tonic::Status) {
+pub(super) fn note_failure(door: &Door, address: IpAddr, status: &tonic::Status) {
     if status.code() == Code::Unauthenticated {
         door.parts.failures.note(address);
     }

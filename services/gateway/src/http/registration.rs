@@ -8,7 +8,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tonic::Code;
 use waystation_proto::auth::v1::IssueTokenRequest;
 use waystation_proto::router::v1::{RegisterDaemonRequest, UnregisterDaemonRequest};
 use waystation_rpc::retry_after_of;
@@ -16,6 +15,7 @@ use waystation_token::ApiKeySecret;
 
 use super::Door;
 use super::body::{Answer, Refusal, judged, read};
+use super::login::note_failure;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,9 +101,7 @@ async fn prove(door: &Door, headers: &HeaderMap, body: Body) -> Result<Proven, R
         client_address: address.to_string(),
     };
     let login = door.parts.upstream.log_in(login).await.map_err(|status| {
-        if status.code() == Code::Unauthenticated {
-            door.parts.failures.note(address);
-        }
+        note_failure(door, address, &status);
         refused(&status)
     })?;
     let profile = login.orchestrator.unwrap_or_default();

@@ -129,8 +129,8 @@ impl Rule {
 mod tests {
     use super::*;
 
-    fn caller(class: TokenClass, name: &str, scopes: &[Scope]) -> Identity<'static> {
-        Identity { class, name: name.to_owned().leak(), scopes: scopes.iter().copied().collect() }
+    fn caller(class: TokenClass, name: &'static str, scopes: &[Scope]) -> Identity<'static> {
+        Identity { class, name, scopes: scopes.iter().copied().collect() }
     }
 
     #[test]

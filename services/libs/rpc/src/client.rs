@@ -167,7 +167,8 @@ pub struct ServiceLogin {
 }
 
 impl ServiceLogin {
-    /// Logs in, and again before each token ends or when its key is gone, until the process stops. Resolves with the first token.
+    /// Logs in, and again before each token ends or when its key is gone, until the process stops.
+    /// Resolves with the first token.
     pub async fn keep(self, auth: Balanced, context: &Context) -> Bearer {
         let bearer = Bearer::default();
         let mut left = self.log_in_until_done(&auth, &bearer, context).await;
