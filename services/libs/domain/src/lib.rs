@@ -3,6 +3,7 @@
 //! **Invariant:** no I/O, no clock, no randomness, no async runtime in this crate.
 
 mod event_type;
+mod feed;
 mod id;
 mod json;
 mod lane;
@@ -17,8 +18,10 @@ mod signing;
 mod subscription;
 mod time;
 mod trace;
+mod typed_event;
 
 pub use event_type::{EventType, EventTypeError};
+pub use feed::{Audience, FeedEvent, FeedExtent, FeedGap, FeedLoss, FeedPoint, FeedPosition, FeedStart, may_see};
 pub use id::{
     ApiKeyId, ChannelId, DaemonId, IdError, IncarnationId, InstanceId, LoginId, OrchestratorId, OrganizationId,
     SessionId, TokenId,
@@ -39,3 +42,4 @@ pub use signing::SigningAlgorithm;
 pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
 pub use time::Timestamp;
 pub use trace::{ParseTraceParentError, TraceParent};
+pub use typed_event::{CATEGORIES, TypedEventError, category_of, check_typed};

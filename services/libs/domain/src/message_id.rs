@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{self, IdError};
-use crate::{Lane, Position};
+use crate::{FeedPosition, Lane, Position};
 
 /// Longest id that a caller may give; leaves room for the suffix of a redrive.
 const MAX_CALLERS: usize = 58;
@@ -24,7 +24,7 @@ pub enum MessageIdError {
     /// Longer than 58 characters.
     #[error("must have at most {MAX_CALLERS} characters")]
     TooLong,
-    /// Looks like one that Waystation makes: `<epoch>.<lane>.<sequence>`, `gap.<n>`, or ends in `.r<n>`.
+    /// Looks like one that Waystation makes: `<epoch>.<lane>.<sequence>`, `<epoch>.f.<sequence>`, `gap.<n>`, or ends in `.r<n>`.
     #[error("has a form that is reserved for ids made by Waystation")]
     Reserved,
 }
@@ -42,7 +42,7 @@ impl MessageId {
         let id = MessageId(text.into());
         let suffix = text.rsplit_once('.').map(|(_, suffix)| suffix);
         let redriven = suffix.and_then(|s| s.strip_prefix('r')).is_some_and(is_number);
-        if redriven || id.position().is_some() || id.gap().is_some() {
+        if redriven || id.position().is_some() || id.feed_position().is_some() || id.gap().is_some() {
             return Err(MessageIdError::Reserved);
         }
         Ok(id)
@@ -61,6 +61,17 @@ impl MessageId {
     pub fn composed(position: Position) -> MessageId {
         let Position { epoch, lane, sequence } = position;
         MessageId(format!("{epoch}.{}.{sequence}", lane.letter()).into())
+    }
+
+    /// The id of an event whose publisher gave none.
+    pub fn of_feed(position: FeedPosition) -> MessageId {
+        MessageId(format!("{}.f.{}", position.epoch, position.sequence).into())
+    }
+
+    /// The position in a feed that a composed id names.
+    pub fn feed_position(&self) -> Option<FeedPosition> {
+        let (epoch, sequence) = self.0.split_once(".f.").filter(|(_, sequence)| is_number(sequence))?;
+        Some(FeedPosition { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 
     /// An id for a message whose sender gave none, from random bits.
@@ -130,6 +141,9 @@ mod tests {
         assert_eq!(id.as_str(), "00000000000000ab.h.42");
         assert_eq!(id.position(), Some(position));
         assert_eq!(MessageId::of_gap(7).gap(), Some(7));
+        let position = FeedPosition { epoch: Epoch::from_raw(0xab), sequence: 42 };
+        assert_eq!(MessageId::of_feed(position).as_str(), "00000000000000ab.f.42");
+        assert_eq!(MessageId::of_feed(position).feed_position(), Some(position));
     }
 
     #[test]
@@ -145,11 +159,11 @@ mod tests {
 
     #[test]
     fn callers_cannot_take_reserved_ids() {
-        for id in ["00000000000000ab.n.1", "gap.5", "order.r1"] {
+        for id in ["00000000000000ab.n.1", "00000000000000ab.f.1", "gap.5", "order.r1"] {
             assert_eq!(MessageId::from_caller(id), Err(MessageIdError::Reserved), "{id}");
         }
         assert_eq!(MessageId::from_caller(&"a".repeat(59)), Err(MessageIdError::TooLong));
-        for id in ["order-1", "a.n.1", "gap.x", "gap", "x.r", "x.rr1", "r1"] {
+        for id in ["order-1", "a.n.1", "a.f.1", "gap.x", "gap", "x.r", "x.rr1", "r1"] {
             assert!(MessageId::from_caller(id).is_ok(), "{id}");
         }
     }

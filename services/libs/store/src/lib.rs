@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod credential;
+pub mod feed;
 pub mod limits;
 pub mod mailbox;
 pub mod quota;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub use self::redis::RedisConfig;
 pub use audit::AuditStore;
 pub use credential::CredentialStore;
+pub use feed::FeedStore;
 pub use mailbox::MailboxStore;
 pub use quota::QuotaStore;
 pub use report::ReportStore;
@@ -98,6 +100,8 @@ pub struct Unavailable(pub String);
 pub struct Store {
     /// Mailboxes and sessions.
     pub mailboxes: Arc<dyn MailboxStore>,
+    /// Events of organizations.
+    pub feeds: Arc<dyn FeedStore>,
     /// Organizations, keys, logins and revocations.
     pub credentials: Arc<dyn CredentialStore>,
     /// Who did what.
@@ -116,6 +120,7 @@ pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
     let embedded = Arc::new(embedded::Embedded::open(config, generation)?);
     Ok(Store {
         mailboxes: embedded.clone(),
+        feeds: embedded.clone(),
         credentials: embedded.clone(),
         audit: embedded.clone(),
         reports: embedded.clone(),
@@ -134,6 +139,7 @@ pub async fn connect(config: &RedisConfig, generation: u64) -> Result<Store, Ope
     let redis = Arc::new(self::redis::Redis::connect(config, generation).await?);
     Ok(Store {
         mailboxes: redis.clone(),
+        feeds: redis.clone(),
         credentials: redis.clone(),
         audit: redis.clone(),
         reports: redis.clone(),

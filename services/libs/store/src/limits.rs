@@ -61,6 +61,12 @@ pub const REDIS_ANSWER: Duration = Duration::from_secs(5);
 pub const PARTITIONS: usize = 64;
 /// Bytes of journal before a new file is begun.
 pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Events that a feed keeps.
+pub const FEED_EVENTS: u64 = 100_000;
+/// Bytes of their data.
+pub const FEED_BYTES: u64 = 64 * 1024 * 1024;
+/// How long.
+pub const FEED_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How long a revocation is listed: as long as any token may live.
 pub const REVOCATION_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
 /// A login that was not refreshed for so long is forgotten.

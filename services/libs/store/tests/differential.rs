@@ -4,6 +4,7 @@
 
 mod lives {
     pub mod credentials;
+    pub mod feeds;
     pub mod mailboxes;
     pub mod pair;
 }
@@ -28,6 +29,11 @@ proptest! {
     #[test]
     fn mailboxes_live_alike(steps in prop::collection::vec(lives::mailboxes::step(), 1..140)) {
         run(async { lives::mailboxes::live(steps, Pair::on_one_server().await).await });
+    }
+
+    #[test]
+    fn feeds_live_alike(steps in prop::collection::vec(lives::feeds::step(), 1..60)) {
+        run(async { lives::feeds::live(steps, Pair::on_one_server().await).await });
     }
 
     #[test]

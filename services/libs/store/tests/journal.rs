@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use waystation_domain::{Lane, PerLane};
 use waystation_store::conformance::{World, ack, nack};
 use waystation_store::credential::*;
+use waystation_store::feed::*;
 use waystation_store::mailbox::*;
 use waystation_store::{Config, OpenError, open};
 
@@ -81,6 +82,49 @@ async fn what_operators_changed_survives_a_crash() {
     assert_eq!((subject.settings, subject.state.status), (settings, OrchestratorStatus::Disabled));
     assert_eq!(after.store.credentials.signing_keys().await.unwrap(), keys);
     assert!(after.store.mailboxes.dead_letters(&after.key(), 0, 9, after.at()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn feeds_survive_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = |id: &str| NewEvent {
+        id: Some(waystation_domain::MessageId::from_caller(id).unwrap()),
+        event_type: "invoice.paid".parse().unwrap(),
+        channel: None,
+        trace: None,
+        sender: None,
+        audience: Audience::default(),
+        data: "{}".into(),
+    };
+    let publish = |id| Publish {
+        organization: "acme".parse().unwrap(),
+        events: vec![event(id)],
+        retention: Retention::default(),
+        gone: Vec::new(),
+    };
+    let interest = Interest {
+        incarnation: "g1".parse().unwrap(),
+        address: "http://g1".into(),
+        organizations: vec![("acme".parse().unwrap(), true)],
+    };
+    let before = world(dir.path(), 1);
+    let first = before.store.feeds.publish(publish("a"), before.at()).await.unwrap();
+    before.store.feeds.set_interest(interest, before.at()).await.unwrap();
+    let read = ReadFeed { organization: "acme".parse().unwrap(), after: 0, most: 9, bytes: 99 };
+    let piece = before.store.feeds.read_feed(read.clone(), before.at()).await.unwrap();
+    drop(before);
+    let mut after = world(dir.path(), 2);
+    assert_eq!(after.store.feeds.read_feed(read.clone(), after.at()).await.unwrap(), piece);
+    let again = after.store.feeds.publish(publish("a"), after.at()).await.unwrap();
+    let known = again.outcomes[0].unwrap();
+    assert_eq!((known.duplicate, known.position), (true, first.outcomes[0].unwrap().position));
+    assert_eq!(again.interested.len(), 1);
+    after.pass(Duration::from_secs(25 * 3600));
+    assert_eq!(after.store.feeds.sweep_feeds(after.at()).await.unwrap(), 1);
+    drop(after);
+    let third = world(dir.path(), 3);
+    let extent = third.store.feeds.read_feed(read, third.at()).await.unwrap().extent;
+    assert_eq!((extent.head, extent.floor, extent.epochs.len()), (1, 1, 1));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod credentials;
+pub mod feeds;
 pub mod quotas;
 pub mod read;
 pub mod reports;
@@ -98,6 +99,15 @@ macro_rules! conformance_suite {
                 a_settlement_tells_how_long_delivery_took,
                 dead_letters_are_listed_and_forgotten,
                 organizations_are_counted_apart,
+            ],
+            feeds: [
+                events_are_read_as_they_were_published,
+                a_repeated_event_id_is_one_event,
+                the_oldest_events_make_room,
+                old_events_go_with_a_sweep,
+                a_read_is_limited,
+                a_publication_names_the_gateways_that_are_interested,
+                feeds_of_organizations_are_apart,
             ],
             quotas: [
                 a_rate_is_shared_by_all_who_take_from_it,

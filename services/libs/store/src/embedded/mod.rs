@@ -2,6 +2,7 @@
 
 mod audit;
 mod credentials;
+mod feeds;
 mod identities;
 mod journal;
 mod mailbox;
@@ -16,11 +17,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use waystation_domain::{Lane, MessageId, OrganizationId, SessionId, Timestamp};
 
+use crate::feed::{FeedExtent, FeedPiece, FeedStore, Interest, Publication, Publish, ReadFeed};
 use crate::mailbox::*;
 use crate::quota::{Bucket, QuotaStore, Slice};
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
-use operation::Operation;
+use operation::{Operation, SweepFeeds};
 use state::State;
 
 pub(crate) struct Embedded {
@@ -195,6 +197,25 @@ impl MailboxStore for Embedded {
     }
     async fn locate(&self, session: &SessionId) -> Result<Option<(MailboxKey, SessionView)>, Unavailable> {
         self.look(None, |state, _| state.locate(session))
+    }
+}
+
+#[async_trait]
+impl FeedStore for Embedded {
+    async fn publish(&self, publish: Publish, now: Now) -> Result<Publication, Unavailable> {
+        self.run(publish, now).await
+    }
+    async fn read_feed(&self, read: ReadFeed, now: Now) -> Result<FeedPiece, Unavailable> {
+        self.look(now, |state, _| state.feeds.read(&read))
+    }
+    async fn set_interest(&self, interest: Interest, now: Now) -> Result<Vec<FeedExtent>, Unavailable> {
+        self.run(interest, now).await
+    }
+    async fn extents(&self, organizations: &[OrganizationId], now: Now) -> Result<Vec<FeedExtent>, Unavailable> {
+        self.look(now, |state, _| state.feeds.extents(organizations))
+    }
+    async fn sweep_feeds(&self, now: Now) -> Result<u64, Unavailable> {
+        self.run(SweepFeeds, now).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::credential::{
     ApiKey, Created, Login, NewSecret, NewSigningKey, Orchestrator, OrchestratorStatus, Organization,
     OrganizationSettings, Revoked, Rotation, SigningKeys,
 };
+use crate::feed::{FeedExtent, Interest, Publication, Publish};
 use crate::mailbox::*;
 use crate::report::{Registered, Report};
 
@@ -258,6 +259,41 @@ impl Operation for AppendAudit {
 
     fn changed_nothing(answer: &bool) -> bool {
         !answer
+    }
+}
+
+impl Operation for Publish {
+    const TAG: u8 = 50;
+    type Answer = Publication;
+
+    fn apply(self, state: &mut State, now: Timestamp) -> Publication {
+        let epoch = state.epoch();
+        state.feeds.publish(self, epoch, now)
+    }
+}
+
+impl Operation for Interest {
+    const TAG: u8 = 51;
+    type Answer = Vec<FeedExtent>;
+
+    fn apply(self, state: &mut State, _: Timestamp) -> Vec<FeedExtent> {
+        state.feeds.set_interest(self)
+    }
+}
+
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct SweepFeeds;
+
+impl Operation for SweepFeeds {
+    const TAG: u8 = 52;
+    type Answer = u64;
+
+    fn apply(self, state: &mut State, now: Timestamp) -> u64 {
+        state.feeds.sweep(now)
+    }
+
+    fn changed_nothing(answer: &u64) -> bool {
+        *answer == 0
     }
 }
 

@@ -8,6 +8,7 @@ use waystation_domain::{Epoch, IncarnationId, SessionId, Timestamp};
 
 use super::audit::Audit;
 use super::credentials::Credentials;
+use super::feeds::Feeds;
 use super::mailbox::Mailbox;
 use super::reports::Reports;
 use crate::mailbox::{
@@ -22,6 +23,7 @@ pub(super) struct State {
     pub(super) credentials: Credentials,
     pub(super) audit: Audit,
     pub(super) reports: Reports,
+    pub(super) feeds: Feeds,
     /// Boxed, so that the table's free places cost little.
     mailboxes: HashMap<MailboxKey, Box<Mailbox>>,
     /// Mailboxes by the moment at which a sweep should look at them.
@@ -47,6 +49,7 @@ impl State {
             credentials: Credentials::default(),
             audit: Audit::default(),
             reports: Reports::default(),
+            feeds: Feeds::default(),
             mailboxes: HashMap::new(),
             due: BTreeSet::new(),
             sessions: HashMap::new(),

@@ -14,13 +14,17 @@ pub(crate) struct ContentDigest([u8; 16]);
 impl ContentDigest {
     pub(crate) fn of(message: &AppendMessage) -> ContentDigest {
         let channel = message.channel.as_ref().map_or("", |channel| channel.as_str());
+        ContentDigest::of_parts(&[message.event_type.as_str(), channel], &message.data)
+    }
+
+    /// No part can hold a NUL.
+    pub(crate) fn of_parts(parts: &[&str], data: &[u8]) -> ContentDigest {
         let mut hash = Sha256::new();
-        // Neither name can hold a NUL.
-        for part in [message.event_type.as_str(), channel] {
+        for part in parts {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        hash.update(&message.data);
+        hash.update(data);
         let whole: [u8; 32] = hash.finalize().into();
         ContentDigest(std::array::from_fn(|i| whole[i]))
     }

@@ -76,7 +76,7 @@ impl Redis {
 }
 
 /// Incarnations as scripts look them up: each between spaces.
-fn spaced(incarnations: &[IncarnationId]) -> String {
+pub(super) fn spaced(incarnations: &[IncarnationId]) -> String {
     incarnations.iter().fold(String::from(" "), |all, one| all + one.as_str() + " ")
 }
 

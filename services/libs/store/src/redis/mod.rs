@@ -7,6 +7,7 @@ mod append;
 mod audit;
 mod config;
 mod credentials;
+mod feeds;
 mod gateways;
 mod keys;
 mod letters;

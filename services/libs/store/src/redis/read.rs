@@ -102,7 +102,7 @@ impl Meta {
     }
 }
 
-fn optional<T: FromStr>(text: &str) -> Result<Option<T>, Unavailable> {
+pub(super) fn optional<T: FromStr>(text: &str) -> Result<Option<T>, Unavailable> {
     (text != NONE).then(|| reply::parse(text)).transpose()
 }
 

@@ -14,11 +14,13 @@ enum Kind {
 }
 
 const CLOCK: &str = include_str!("lua/clock.lua");
+const PARTITION: &str = include_str!("lua/partition.lua");
 const MAILBOX: &str = include_str!("lua/mailbox.lua");
 const LOG: &str = include_str!("lua/log.lua");
 const SESSIONS: &str = include_str!("lua/sessions.lua");
 const GATEWAYS: &str = include_str!("lua/gateways.lua");
 const CREDENTIALS: &str = include_str!("lua/credentials.lua");
+const FEED: &str = include_str!("lua/feed.lua");
 const REPORTS: &str = include_str!("lua/reports.lua");
 
 /// The scripts: name, file and name in metrics, kind, and what the file builds on.
@@ -52,22 +54,27 @@ macro_rules! scripts {
 }
 
 scripts! {
-    Append, "append", Grows, [MAILBOX, LOG];
-    Open, "open", Drains, [MAILBOX, LOG, SESSIONS];
-    Close, "close", Drains, [MAILBOX, LOG, SESSIONS];
-    Read, "read", Drains, [MAILBOX, LOG];
-    Settle, "settle", Drains, [MAILBOX, LOG];
-    Compare, "compare", Drains, [MAILBOX, LOG, SESSIONS];
-    Subscribe, "subscribe", Drains, [MAILBOX, LOG, SESSIONS];
-    Sweep, "sweep", Drains, [MAILBOX, LOG, SESSIONS];
-    Purge, "purge", Drains, [MAILBOX, LOG];
-    View, "view", Reads, [MAILBOX, LOG, SESSIONS];
-    Message, "message", Reads, [MAILBOX, LOG];
-    Residents, "residents", Reads, [MAILBOX, LOG];
-    DeadLetters, "dead_letters", Reads, [MAILBOX];
-    ForgetDeadLetters, "forget_dead_letters", Drains, [MAILBOX];
-    Totals, "totals", Reads, [MAILBOX];
-    Locate, "locate", Reads, [MAILBOX];
+    Append, "append", Grows, [PARTITION, MAILBOX, LOG];
+    Open, "open", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Close, "close", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Read, "read", Drains, [PARTITION, MAILBOX, LOG];
+    Settle, "settle", Drains, [PARTITION, MAILBOX, LOG];
+    Compare, "compare", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Subscribe, "subscribe", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Sweep, "sweep", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Purge, "purge", Drains, [PARTITION, MAILBOX, LOG];
+    View, "view", Reads, [PARTITION, MAILBOX, LOG, SESSIONS];
+    Message, "message", Reads, [PARTITION, MAILBOX, LOG];
+    Residents, "residents", Reads, [PARTITION, MAILBOX, LOG];
+    DeadLetters, "dead_letters", Reads, [PARTITION, MAILBOX];
+    ForgetDeadLetters, "forget_dead_letters", Drains, [PARTITION, MAILBOX];
+    Totals, "totals", Reads, [PARTITION, MAILBOX];
+    Locate, "locate", Reads, [PARTITION, MAILBOX];
+    Publish, "publish", Grows, [PARTITION, FEED];
+    ReadFeed, "read_feed", Reads, [PARTITION, FEED];
+    SetInterest, "set_interest", Drains, [PARTITION, FEED];
+    Extents, "extents", Reads, [PARTITION, FEED];
+    SweepFeeds, "sweep_feeds", Drains, [PARTITION, FEED];
     Report, "report", Drains, [REPORTS];
     Reported, "reported", Reads, [REPORTS];
     Register, "register", Drains, [REPORTS];

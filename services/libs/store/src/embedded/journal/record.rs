@@ -7,10 +7,11 @@ use waystation_domain::Timestamp;
 
 use crate::embedded::operation::{
     AppendAudit, CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, FirstSigningKey, Operation,
-    Register, Repeatable, Revoke, RotateLogin, RotateSigningKey, SetOrchestratorStatus, SetSettings, TakeReports,
-    TakeSecret, Unregister,
+    Register, Repeatable, Revoke, RotateLogin, RotateSigningKey, SetOrchestratorStatus, SetSettings, SweepFeeds,
+    TakeReports, TakeSecret, Unregister,
 };
 use crate::embedded::state::State;
+use crate::feed::{Interest, Publish};
 use crate::mailbox::{
     Append, CloseSession, Compare, ForgetDeadLetters, OpenSession, Purge, ReadMailbox, RenewIncarnation, Settle,
     Subscribe, Sweep,
@@ -119,7 +120,7 @@ repeatable! {
     Append, OpenSession, CloseSession, ReadMailbox, Settle, Compare, Subscribe, RenewIncarnation, Sweep, Purge,
     ForgetDeadLetters, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
     Revoke, SetSettings, SetOrchestratorStatus, TakeSecret, RotateSigningKey, AppendAudit,
-    TakeReports, Register, Unregister,
+    TakeReports, Register, Unregister, Publish, Interest, SweepFeeds,
 }
 
 /// Repeats the operation of a payload.
