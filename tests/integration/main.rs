@@ -13,6 +13,7 @@ mod delivery;
 mod doors;
 mod drain;
 mod economy;
+mod feeds;
 mod gaps;
 mod guards;
 mod limits;

@@ -107,6 +107,57 @@ impl Backend {
         assert!(answer.results.iter().all(is_routed), "{answer:?}");
     }
 
+    /// An event with a number in it.
+    pub fn event(event_type: &str, number: u64) -> PublishEventRequest {
+        PublishEventRequest {
+            event_type: event_type.to_owned(),
+            data: format!(r#"{{"n":{number}}}"#).into(),
+            ..PublishEventRequest::default()
+        }
+    }
+
+    pub async fn try_publish(&self, event: PublishEventRequest) -> Result<PublishEventResponse, Status> {
+        let mut request = Request::new(event);
+        request.set_timeout(Duration::from_secs(10));
+        self.router.clone().publish_event(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn publish(&self, event_type: &str, number: u64) -> PublishEventResponse {
+        self.try_publish(Backend::event(event_type, number)).await.unwrap()
+    }
+
+    /// Publishes many at once; answers what became of each.
+    pub async fn publish_all(&self, events: Vec<PublishEventRequest>) -> Vec<publish_event_result::Outcome> {
+        let request = PublishEventsRequest { events };
+        let answers = self.router.clone().publish_events(tokio_stream::iter([request])).await.unwrap();
+        let answer = answers.into_inner().message().await.unwrap().unwrap();
+        answer.results.into_iter().map(|result| result.outcome.unwrap()).collect()
+    }
+
+    /// Publishes so many numbered events.
+    pub async fn publish_many(&self, event_type: &str, numbers: std::ops::Range<u64>) {
+        let numbers: Vec<u64> = numbers.collect();
+        for piece in numbers.chunks(1_000) {
+            let events = piece.iter().map(|number| Backend::event(event_type, *number)).collect();
+            let outcomes = self.publish_all(events).await;
+            let is_published = |outcome: &publish_event_result::Outcome| {
+                matches!(outcome, publish_event_result::Outcome::Published(_))
+            };
+            assert!(outcomes.iter().all(is_published), "{outcomes:?}");
+        }
+    }
+
+    /// Watches events from a position on.
+    pub async fn watch(
+        &self,
+        position: Option<waystation_proto::common::v1::FeedPosition>,
+        event_types: &[&str],
+    ) -> tonic::Streaming<WatchEventsResponse> {
+        let event_types = event_types.iter().map(ToString::to_string).collect();
+        let request = WatchEventsRequest { position, event_types, ..Default::default() };
+        self.router.clone().watch_events(request).await.unwrap().into_inner()
+    }
+
     pub async fn mailbox(&self, orchestrator: &str) -> GetMailboxResponse {
         let request = GetMailboxRequest { orchestrator_id: orchestrator.to_owned(), ..Default::default() };
         let view = self.router.clone().get_mailbox(request).await.unwrap().into_inner();

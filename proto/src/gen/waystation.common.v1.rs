@@ -12,6 +12,16 @@ pub struct Position {
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
 }
+/// Where an event stands in the feed of its organization. (epoch, sequence) is never given to another event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedPosition {
+    /// Opaque; another one means that the store may have lost what it had acknowledged.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    /// From 1, without holes.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
 /// Numbers of the four lanes, most urgent first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LaneNumbers {

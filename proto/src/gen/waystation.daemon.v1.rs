@@ -76,6 +76,9 @@ pub struct Auth {
     /// Announces the client.
     #[prost(message, optional, tag = "8")]
     pub client: ::core::option::Option<Client>,
+    /// Where the client stopped in the feed.
+    #[prost(message, optional, tag = "9")]
+    pub resume_feed: ::core::option::Option<super::super::common::v1::FeedPosition>,
 }
 /// Patterns.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -321,6 +324,9 @@ pub struct AuthSuccess {
     /// What the client remembers and the store may have lost.
     #[prost(message, optional, tag = "9")]
     pub gap: ::core::option::Option<ResumeMailbox>,
+    /// Where the feed is read from; absent if nothing is subscribed.
+    #[prost(message, optional, tag = "10")]
+    pub feed: ::core::option::Option<super::super::common::v1::FeedPosition>,
 }
 /// Not logged in; the matching close follows.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -333,7 +339,7 @@ pub struct AuthError {
     pub message: ::prost::alloc::string::String,
 }
 /// Answers a heartbeat.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatAck {
     /// When the next one is due, in milliseconds since 1970.
     #[prost(uint64, tag = "1")]
@@ -341,8 +347,11 @@ pub struct HeartbeatAck {
     /// Last sequence of each lane, as of `time_ms`; absent if the store could not be asked.
     #[prost(message, optional, tag = "2")]
     pub heads: ::core::option::Option<super::super::common::v1::LaneNumbers>,
+    /// All events of the feed up to here have been sent, or are not subscribed; absent if nothing is.
+    #[prost(message, optional, tag = "3")]
+    pub feed: ::core::option::Option<super::super::common::v1::FeedPosition>,
 }
-/// A message of the mailbox.
+/// A message of the mailbox, or an event of the feed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
     /// For acks.
@@ -372,14 +381,19 @@ pub struct Event {
     /// The orchestrator that sent it; empty: a backend.
     #[prost(string, tag = "9")]
     pub sender_orchestrator_id: ::prost::alloc::string::String,
+    /// Where it stands in the feed of the organization; then it has no position in the mailbox, no attempt, and is not
+    /// acknowledged.
+    #[prost(message, optional, tag = "10")]
+    pub feed_position: ::core::option::Option<super::super::common::v1::FeedPosition>,
 }
 /// Consecutive sequences that left for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Gap {
-    /// Acknowledged by this id.
+    /// Acknowledged by this id; empty if it is the feed's.
     #[prost(string, tag = "1")]
     pub event_id: ::prost::alloc::string::String,
-    /// expired, dead, overflowed, purged, or trimmed: then lane and sequences are not known.
+    /// expired, dead, overflowed, purged, or trimmed: then lane and sequences are not known. Of a feed: trimmed or
+    /// possibly_lost.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// How many.
@@ -397,6 +411,9 @@ pub struct Gap {
     /// Last.
     #[prost(uint64, tag = "7")]
     pub to: u64,
+    /// mailbox or feed.
+    #[prost(string, tag = "8")]
+    pub log: ::prost::alloc::string::String,
 }
 /// The backlog has been sent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,12 +5,15 @@ pub struct DeliverRequest {
     /// The incarnation that the router means; a gateway of another one ends the stream with FAILED_PRECONDITION.
     #[prost(string, tag = "1")]
     pub incarnation_id: ::prost::alloc::string::String,
-    /// Empty: a ping, sent each 2 s.
+    /// Without pushes and feeds it is a ping, sent each 2 s.
     #[prost(message, repeated, tag = "2")]
     pub pushes: ::prost::alloc::vec::Vec<Push>,
-    /// Pushes were dropped because the queue was full: every session compares its heads with the store.
+    /// Pushes were dropped because the queue was full: every session and every feed compares its heads with the store.
     #[prost(bool, tag = "3")]
     pub dropped: bool,
+    /// Events of organizations in which this gateway has subscribers.
+    #[prost(message, repeated, tag = "5")]
+    pub feeds: ::prost::alloc::vec::Vec<FeedPush>,
     /// Somebody watches activities through this router: the gateway reports its own until it is told otherwise.
     #[prost(bool, tag = "4")]
     pub wants_activity: bool,
@@ -59,6 +62,50 @@ pub mod push {
         #[prost(message, tag = "5")]
         Termination(super::Termination),
     }
+}
+/// Events of one organization, in their order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FeedPush {
+    /// Tenant.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// What was published.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<FeedEvent>,
+}
+/// An event of a feed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedEvent {
+    /// Where it stands.
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<super::super::common::v1::FeedPosition>,
+    /// The publisher's id or the composed one.
+    #[prost(string, tag = "2")]
+    pub event_id: ::prost::alloc::string::String,
+    /// Dotted lower-case name.
+    #[prost(string, tag = "3")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Empty if none.
+    #[prost(string, tag = "4")]
+    pub channel_id: ::prost::alloc::string::String,
+    /// The JSON object as the publisher sent it.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub data: ::prost::bytes::Bytes,
+    /// W3C trace context of the publisher; empty if it gave none.
+    #[prost(string, tag = "6")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// The orchestrator that sent it; empty: a backend.
+    #[prost(string, tag = "7")]
+    pub sender_orchestrator_id: ::prost::alloc::string::String,
+    /// Only sessions of these; empty: of all.
+    #[prost(string, repeated, tag = "8")]
+    pub orchestrator_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only sessions of these; empty: of all.
+    #[prost(string, repeated, tag = "9")]
+    pub daemon_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was published.
+    #[prost(message, optional, tag = "10")]
+    pub publish_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One resident entry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

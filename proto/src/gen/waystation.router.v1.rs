@@ -96,6 +96,178 @@ pub mod route_message_result {
         Error(::tonic_types::Status),
     }
 }
+/// An event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishEventRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// At most 58 characters; makes a repeat of the call harmless for as long as the feed keeps the event. Empty: composed
+    /// by the router from the position.
+    #[prost(string, tag = "2")]
+    pub event_id: ::prost::alloc::string::String,
+    /// Dotted lower-case name, at most 64 characters. The data of the 14 typed events (docs/protocol.md) is checked.
+    #[prost(string, tag = "3")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Filters subscriptions that name channels. Empty if none.
+    #[prost(string, tag = "4")]
+    pub channel_id: ::prost::alloc::string::String,
+    /// A JSON object of at most 192 KiB; kept byte for byte. Empty: {}.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub data: ::prost::bytes::Bytes,
+    /// Lane of the mailboxes that it is addressed to; without meaning on the feed, which has one order. Unspecified: NORMAL.
+    #[prost(enumeration = "super::super::common::v1::Priority", tag = "6")]
+    pub priority: i32,
+    /// Only these; at most 1,000. Empty: every subscriber.
+    #[prost(string, repeated, tag = "7")]
+    pub orchestrator_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only sessions of these daemons; at most 1,000. Only with delivery LIVE.
+    #[prost(string, repeated, tag = "8")]
+    pub daemon_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How it reaches those it is addressed to.
+    #[prost(enumeration = "EventDelivery", tag = "9")]
+    pub delivery: i32,
+    /// W3C trace context of version 00, shown to the daemon. Empty: as in RouteMessageRequest.
+    #[prost(string, tag = "10")]
+    pub traceparent: ::prost::alloc::string::String,
+}
+/// It is kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishEventResponse {
+    /// Where it stands in the feed; absent if it went to mailboxes.
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<super::super::common::v1::FeedPosition>,
+    /// Gateways with subscribers of the organization; of an event that went to mailboxes: sessions that were told.
+    #[prost(uint32, tag = "2")]
+    pub gateways_notified: u32,
+    /// The id was known already: nothing new was made.
+    #[prost(bool, tag = "3")]
+    pub duplicate: bool,
+    /// The caller's id or the composed one.
+    #[prost(string, tag = "4")]
+    pub event_id: ::prost::alloc::string::String,
+}
+/// Several events at once.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishEventsRequest {
+    /// At most 1,024. In their order for each organization.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<PublishEventRequest>,
+}
+/// Answers one PublishEventsRequest.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishEventsResponse {
+    /// In the order of the events.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<PublishEventResult>,
+}
+/// What became of one event of a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishEventResult {
+    /// Published or refused.
+    #[prost(oneof = "publish_event_result::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<publish_event_result::Outcome>,
+}
+/// Nested message and enum types in `PublishEventResult`.
+pub mod publish_event_result {
+    /// Published or refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// Published.
+        #[prost(message, tag = "1")]
+        Published(super::PublishEventResponse),
+        /// Refused; the others are not affected.
+        #[prost(message, tag = "2")]
+        Error(::tonic_types::Status),
+    }
+}
+/// Which events.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchEventsRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Exact names, `prefix.*` or `*`, at most 50. Empty: all.
+    #[prost(string, repeated, tag = "2")]
+    pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Filters events that have a channel; at most 1,000. Empty: all channels.
+    #[prost(string, repeated, tag = "3")]
+    pub channel_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// After this one, as an event, a gap or a keep-alive told it. An empty epoch with sequence 0: from the beginning of
+    /// what is kept. Absent: from now on.
+    #[prost(message, optional, tag = "4")]
+    pub position: ::core::option::Option<super::super::common::v1::FeedPosition>,
+}
+/// One thing at a time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchEventsResponse {
+    /// An event, or what else there is to say.
+    #[prost(oneof = "watch_events_response::What", tags = "1, 2, 3")]
+    pub what: ::core::option::Option<watch_events_response::What>,
+}
+/// Nested message and enum types in `WatchEventsResponse`.
+pub mod watch_events_response {
+    /// An event, or what else there is to say.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        /// It was published.
+        #[prost(message, tag = "1")]
+        Event(super::Event),
+        /// Something is not there any more.
+        #[prost(message, tag = "2")]
+        Gap(super::FeedGap),
+        /// The stream lives, told at its beginning and each 10 s. All up to here has been told.
+        #[prost(message, tag = "3")]
+        KeepAlive(super::super::super::common::v1::FeedPosition),
+    }
+}
+/// An event of a feed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Event {
+    /// The publisher's id or the composed one.
+    #[prost(string, tag = "1")]
+    pub event_id: ::prost::alloc::string::String,
+    /// Dotted lower-case name.
+    #[prost(string, tag = "2")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Empty if none.
+    #[prost(string, tag = "3")]
+    pub channel_id: ::prost::alloc::string::String,
+    /// The JSON object as the publisher sent it.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub data: ::prost::bytes::Bytes,
+    /// Where it stands.
+    #[prost(message, optional, tag = "5")]
+    pub position: ::core::option::Option<super::super::common::v1::FeedPosition>,
+    /// When it was published.
+    #[prost(message, optional, tag = "6")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// W3C trace context of the publisher; empty if it gave none.
+    #[prost(string, tag = "7")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// The orchestrator that sent it; empty: a backend.
+    #[prost(string, tag = "8")]
+    pub sender_orchestrator_id: ::prost::alloc::string::String,
+}
+/// Sequences that are not told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedGap {
+    /// Why.
+    #[prost(enumeration = "FeedGapReason", tag = "1")]
+    pub reason: i32,
+    /// Of the sequences; empty if not known.
+    #[prost(string, tag = "2")]
+    pub epoch: ::prost::alloc::string::String,
+    /// First; 0 if not known.
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
+    /// Last.
+    #[prost(uint64, tag = "4")]
+    pub to: u64,
+    /// How many; 0 if not known.
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
+}
 /// Names a message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMessageRequest {
@@ -794,6 +966,72 @@ impl MessageStatus {
         }
     }
 }
+/// How an addressed event travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EventDelivery {
+    /// Means MAILBOX.
+    Unspecified = 0,
+    /// To the mailbox of each: it waits for them, and is acknowledged.
+    Mailbox = 1,
+    /// On the feed, shown to their live sessions that have subscribed to it.
+    Live = 2,
+}
+impl EventDelivery {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EVENT_DELIVERY_UNSPECIFIED",
+            Self::Mailbox => "EVENT_DELIVERY_MAILBOX",
+            Self::Live => "EVENT_DELIVERY_LIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EVENT_DELIVERY_UNSPECIFIED" => Some(Self::Unspecified),
+            "EVENT_DELIVERY_MAILBOX" => Some(Self::Mailbox),
+            "EVENT_DELIVERY_LIVE" => Some(Self::Live),
+            _ => None,
+        }
+    }
+}
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FeedGapReason {
+    /// Never sent.
+    Unspecified = 0,
+    /// Older or more than what is kept.
+    Trimmed = 1,
+    /// The position is one that the store does not know: what was told before may be lost.
+    PossiblyLost = 2,
+}
+impl FeedGapReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FEED_GAP_REASON_UNSPECIFIED",
+            Self::Trimmed => "FEED_GAP_REASON_TRIMMED",
+            Self::PossiblyLost => "FEED_GAP_REASON_POSSIBLY_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FEED_GAP_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "FEED_GAP_REASON_TRIMMED" => Some(Self::Trimmed),
+            "FEED_GAP_REASON_POSSIBLY_LOST" => Some(Self::PossiblyLost),
+            _ => None,
+        }
+    }
+}
 /// As observed, not as reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -997,6 +1235,93 @@ pub mod router_service_client {
                     GrpcMethod::new("waystation.router.v1.RouterService", "GetMessage"),
                 );
             self.inner.unary(req, path, codec).await
+        }
+        /// Publishes an event on the feed of an organization or, if it is addressed, to mailboxes. Scope events:write.
+        pub async fn publish_event(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PublishEventRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishEventResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/PublishEvent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "PublishEvent"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The same for many, over a standing stream: one response for each request, many requests in flight.
+        pub async fn publish_events(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::PublishEventsRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PublishEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/PublishEvents",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.RouterService",
+                        "PublishEvents",
+                    ),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Events of an organization from a position on, then as they come. It may be resumed: nothing is missed that the feed
+        /// still keeps, and what it does not is told. Scope events:read.
+        pub async fn watch_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.RouterService/WatchEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.RouterService", "WatchEvents"),
+                );
+            self.inner.server_streaming(req, path, codec).await
         }
         /// Depths and counters of a mailbox. Scope messages:read.
         pub async fn get_mailbox(
@@ -1411,6 +1736,43 @@ pub mod router_service_server {
             tonic::Response<super::GetMessageResponse>,
             tonic::Status,
         >;
+        /// Publishes an event on the feed of an organization or, if it is addressed, to mailboxes. Scope events:write.
+        async fn publish_event(
+            &self,
+            request: tonic::Request<super::PublishEventRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishEventResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the PublishEvents method.
+        type PublishEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PublishEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same for many, over a standing stream: one response for each request, many requests in flight.
+        async fn publish_events(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PublishEventsRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::PublishEventsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchEvents method.
+        type WatchEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Events of an organization from a position on, then as they come. It may be resumed: nothing is missed that the feed
+        /// still keeps, and what it does not is told. Scope events:read.
+        async fn watch_events(
+            &self,
+            request: tonic::Request<super::WatchEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEventsStream>,
+            tonic::Status,
+        >;
         /// Depths and counters of a mailbox. Scope messages:read.
         async fn get_mailbox(
             &self,
@@ -1741,6 +2103,145 @@ pub mod router_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/PublishEvent" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishEventSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::UnaryService<super::PublishEventRequest>
+                    for PublishEventSvc<T> {
+                        type Response = super::PublishEventResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PublishEventRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::publish_event(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishEventSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/PublishEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishEventsSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::StreamingService<super::PublishEventsRequest>
+                    for PublishEventsSvc<T> {
+                        type Response = super::PublishEventsResponse;
+                        type ResponseStream = T::PublishEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PublishEventsRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::publish_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.RouterService/WatchEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEventsSvc<T: RouterService>(pub Arc<T>);
+                    impl<
+                        T: RouterService,
+                    > tonic::server::ServerStreamingService<super::WatchEventsRequest>
+                    for WatchEventsSvc<T> {
+                        type Response = super::WatchEventsResponse;
+                        type ResponseStream = T::WatchEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouterService>::watch_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -2512,6 +3013,9 @@ pub struct OpenSessionResponse {
     /// The same if it announces itself.
     #[prost(uint32, tag = "10")]
     pub frames_per_minute_announced: u32,
+    /// Where the feed was when the session was opened; absent if nothing is subscribed.
+    #[prost(message, optional, tag = "11")]
+    pub feed_head: ::core::option::Option<super::super::common::v1::FeedPosition>,
 }
 /// Heartbeats of many sessions.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2797,8 +3301,98 @@ pub struct UpdateInterestRequest {
     pub subscriptions: ::core::option::Option<Subscriptions>,
 }
 /// Done.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateInterestResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateInterestResponse {
+    /// Where the feed was then.
+    #[prost(message, optional, tag = "1")]
+    pub feed_head: ::core::option::Option<super::super::common::v1::FeedPosition>,
+}
+/// Where subscribers are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompareFeedsRequest {
+    /// Of the gateway.
+    #[prost(string, tag = "1")]
+    pub incarnation_id: ::prost::alloc::string::String,
+    /// At most 1,024.
+    #[prost(message, repeated, tag = "2")]
+    pub feeds: ::prost::alloc::vec::Vec<FeedInterest>,
+}
+/// Whether a gateway has subscribers in an organization.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedInterest {
+    /// The access token of one of them, verified again by the router: a gateway alone cannot say whose feed it gets.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// For the last one that went: whose feed is not wanted any more. Empty if there is a token.
+    #[prost(string, tag = "2")]
+    pub organization_id: ::prost::alloc::string::String,
+}
+/// In the order of the feeds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompareFeedsResponse {
+    /// One for each.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<ComparedFeed>,
+}
+/// How far a feed reaches.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ComparedFeed {
+    /// The token does not hold any more; nothing was noted.
+    #[prost(bool, tag = "1")]
+    pub refused: bool,
+    /// Both ways.
+    #[prost(message, optional, tag = "2")]
+    pub extent: ::core::option::Option<FeedExtent>,
+}
+/// How far a feed reaches, both ways.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FeedExtent {
+    /// Oldest first; the last is the current one. None: nothing was ever published.
+    #[prost(message, repeated, tag = "1")]
+    pub epochs: ::prost::alloc::vec::Vec<FeedEpoch>,
+    /// Last sequence given.
+    #[prost(uint64, tag = "2")]
+    pub head: u64,
+    /// Last sequence that is not kept any more.
+    #[prost(uint64, tag = "3")]
+    pub floor: u64,
+}
+/// A stretch of a feed's life in which the store lost nothing.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedEpoch {
+    /// Opaque.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    /// First sequence that it owns.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+}
+/// Reads on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadFeedRequest {
+    /// The access token of a subscriber, verified again by the router: says whose feed it is.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// After this sequence.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+    /// At most 1,024.
+    #[prost(uint32, tag = "3")]
+    pub max_events: u32,
+    /// Of data; the first event comes whatever its size. At most 4 MiB.
+    #[prost(uint64, tag = "4")]
+    pub max_bytes: u64,
+}
+/// A piece of a feed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadFeedResponse {
+    /// How far it reaches.
+    #[prost(message, optional, tag = "1")]
+    pub extent: ::core::option::Option<FeedExtent>,
+    /// In their order, without holes but for what is not kept any more.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<super::super::gateway::v1::FeedEvent>,
+}
 /// Messages of many daemons.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SendMessagesRequest {
@@ -3274,6 +3868,64 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says in which organizations a gateway has subscribers, and learns how far their feeds reach. What is published
+        /// afterwards is pushed to it.
+        pub async fn compare_feeds(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompareFeedsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareFeedsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/CompareFeeds",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "CompareFeeds",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a feed from a position on.
+        pub async fn read_feed(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadFeedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadFeedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/ReadFeed",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.router.v1.SessionService", "ReadFeed"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// What daemons send to orchestrators of their organization.
         pub async fn send_messages(
             &mut self,
@@ -3530,6 +4182,23 @@ pub mod session_service_server {
             request: tonic::Request<super::UpdateInterestRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UpdateInterestResponse>,
+            tonic::Status,
+        >;
+        /// Says in which organizations a gateway has subscribers, and learns how far their feeds reach. What is published
+        /// afterwards is pushed to it.
+        async fn compare_feeds(
+            &self,
+            request: tonic::Request<super::CompareFeedsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareFeedsResponse>,
+            tonic::Status,
+        >;
+        /// Reads a feed from a position on.
+        async fn read_feed(
+            &self,
+            request: tonic::Request<super::ReadFeedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadFeedResponse>,
             tonic::Status,
         >;
         /// What daemons send to orchestrators of their organization.
@@ -3962,6 +4631,96 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateInterestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/CompareFeeds" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompareFeedsSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::CompareFeedsRequest>
+                    for CompareFeedsSvc<T> {
+                        type Response = super::CompareFeedsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompareFeedsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::compare_feeds(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompareFeedsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/ReadFeed" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadFeedSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::ReadFeedRequest>
+                    for ReadFeedSvc<T> {
+                        type Response = super::ReadFeedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadFeedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::read_feed(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadFeedSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

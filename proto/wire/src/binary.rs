@@ -5,3 +5,4 @@ mod encode;
 
 pub use decode::decode;
 pub use encode::encode;
+pub(crate) use encode::encode_feed_event;

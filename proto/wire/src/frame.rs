@@ -1,14 +1,17 @@
 //! Frames by their meaning, in any format.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use waystation_domain::policy::FrameKind;
 use waystation_domain::{
-    ChannelId, DaemonId, Entry, Epoch, EventType, Gap, InstanceId, Lane, MessageId, OrchestratorId, Pattern, PerLane,
-    ReportedStatus, ResumePoint, ResumeVerdict, SessionId, Timestamp, Window,
+    ChannelId, DaemonId, Entry, Epoch, EventType, FeedGap, FeedPoint, Gap, InstanceId, Lane, MessageId, OrchestratorId,
+    Pattern, PerLane, ReportedStatus, ResumePoint, ResumeVerdict, SessionId, Timestamp, Window,
 };
+
+use crate::feed::SharedEvent;
 
 /// A frame of a client.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +131,8 @@ pub struct AuthRequest {
     pub orchestrator: OrchestratorId,
     /// What it remembers.
     pub resume: Option<ResumePoint>,
+    /// What it remembers of the feed.
+    pub resume_feed: Option<FeedPoint>,
     /// How much it takes unacknowledged.
     pub window: Window,
     /// Replaces the daemon's subscriptions.
@@ -253,6 +258,8 @@ pub enum ServerFrame {
         window: Window,
         /// Set if the store may have lost what the client saw.
         lost: Option<LossNotice>,
+        /// Where the feed is read from, if anything is subscribed.
+        feed: Option<FeedPoint>,
     },
     /// Not logged in.
     AuthError {
@@ -271,9 +278,20 @@ pub enum ServerFrame {
         next: Duration,
         /// Last sequence of each lane, if the store could be asked.
         heads: Option<PerLane<u64>>,
+        /// All up to here of the feed has been sent or is not subscribed.
+        feed: Option<FeedPoint>,
     },
     /// A message.
     Event(EventFrame),
+    /// An event of the feed.
+    FeedEvent(Arc<SharedEvent>),
+    /// Events of the feed that are not delivered.
+    FeedGap {
+        /// Which.
+        gap: FeedGap,
+        /// `gap`, or for plain clients an event of type `system.gap`.
+        as_event: bool,
+    },
     /// Something left the log otherwise than by an ack.
     Gap {
         /// What.
@@ -371,6 +389,8 @@ impl ServerFrame {
             | ServerFrame::SendAck { reply_to, .. }
             | ServerFrame::AuthRefreshed { reply_to, .. } => reply_to.as_deref(),
             ServerFrame::Event(_)
+            | ServerFrame::FeedEvent(_)
+            | ServerFrame::FeedGap { .. }
             | ServerFrame::Gap { .. }
             | ServerFrame::ReplayComplete { .. }
             | ServerFrame::Reconnect { .. } => None,

@@ -7,6 +7,7 @@
 
 pub mod binary;
 mod close;
+mod feed;
 mod frame;
 mod handshake;
 pub mod json;
@@ -17,13 +18,15 @@ mod stamp;
 mod words;
 
 pub use close::{CloseCode, Verdict};
+pub use feed::SharedEvent;
 pub use frame::{
     Ack, AckStatus, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice,
     Outgoing, Received, Sent, ServerFrame,
 };
 pub use handshake::{Handshake, HandshakeStep};
 pub use session::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
-    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, FeedNews, FollowRequest, Followed, Health,
+    Hint, Note, Opening, Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig,
+    SettleAnswer, SettleRequest,
 };
 pub use stamp::FrameStamp;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use waystation_domain::{
-    InstanceId, Lane, MessageId, Pattern, PerLane, ReportedStatus, ResumePoint, Window, check_object,
+    FeedPoint, InstanceId, Lane, MessageId, Pattern, PerLane, ReportedStatus, ResumePoint, Window, check_object,
 };
 
 use crate::frame::{Ack, AuthRequest, ClientFrame, Heartbeat, Outgoing};
@@ -120,6 +120,13 @@ pub(crate) struct AuthPayload {
 #[derive(Deserialize)]
 pub(crate) struct Resume {
     pub(crate) mailbox: Option<ResumeMailbox>,
+    pub(crate) feed: Option<ResumeFeed>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct ResumeFeed {
+    pub(crate) epoch: String,
+    pub(crate) position: u64,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +144,7 @@ impl Payload for AuthPayload {
     fn read(self) -> Result<ClientFrame, Refusal> {
         let default = Window::default();
         let knows_gaps = self.resume.is_some() || self.client.is_some() || self.max_in_flight.is_some();
+        let feed = self.resume.as_ref().and_then(|resume| resume.feed.clone());
         let resume = self.resume.and_then(|resume| resume.mailbox).map(resume_point).transpose()?;
         let instance = self.client.as_ref().and_then(|client| client.instance.as_deref());
         let instance: Option<InstanceId> = instance.map(|text| value("payload.client.instance", text)).transpose()?;
@@ -146,6 +154,8 @@ impl Payload for AuthPayload {
             daemon: value("payload.daemonId", &self.daemon_id)?,
             orchestrator: value("payload.orchestratorId", &self.orchestrator_id)?,
             resume,
+            resume_feed: feed
+                .map(|ResumeFeed { epoch, position }| FeedPoint { epoch: epoch.parse().ok(), sequence: position }),
             window: Window::within_limits(
                 self.max_in_flight.unwrap_or(default.entries),
                 self.max_in_flight_bytes.unwrap_or(default.bytes),

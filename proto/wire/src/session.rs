@@ -4,6 +4,7 @@
 
 mod clock;
 mod deliver;
+mod feed;
 mod frames;
 mod outgoing;
 mod settle;
@@ -24,11 +25,13 @@ use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::rate::RateLimit;
 use clock::RedeliveryClock;
+use feed::Following;
 use outgoing::Sending;
 use settle::Settling;
 pub use types::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
-    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, FeedNews, FollowRequest, Followed, Health,
+    Hint, Note, Opening, Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer,
+    SettleRequest,
 };
 use window::InFlight;
 
@@ -93,6 +96,7 @@ pub struct Session {
     sending: Sending,
     said_goodbye: bool,
     subscriptions: Subscriptions,
+    following: Following,
     strikes: u8,
     messages: RateLimit,
     refusals: RateLimit,
@@ -171,6 +175,7 @@ impl Session {
             sending: Sending::default(),
             said_goodbye: false,
             subscriptions: opening.subscriptions.clone(),
+            following: Following::default(),
             strikes: 0,
             messages: RateLimit::new(most, config.messages_period),
             refusals: RateLimit::new(config.refusals, config.messages_period),
@@ -182,6 +187,7 @@ impl Session {
             scopes,
             window,
         };
+        session.begin_feed(session.profile.resume_feed.or(opening.feed_head));
         session.welcome(&opening);
         session.reopened(opening, now);
         session
@@ -198,6 +204,7 @@ impl Session {
     }
 
     fn reopened(&mut self, opening: Opening, now: Instant) {
+        self.continue_feed();
         self.subscriptions = opening.subscriptions;
         self.window = opening.allowance.window;
         match opening.activation {
@@ -219,6 +226,7 @@ impl Session {
             verdict: opening.verdict,
             window: self.window,
             lost: lost.flatten().map(|seen| crate::LossNotice { seen: seen.positions, epoch: seen.epoch }),
+            feed: self.feed_point(),
         });
     }
 
@@ -280,7 +288,14 @@ impl Session {
     /// A hint may have been lost: asks the store.
     pub fn handle_possible_loss(&mut self, now: Instant) {
         self.compare_at = now;
+        self.continue_feed();
         self.step(now);
+    }
+
+    /// What waited for the session was too much: hints and events were dropped.
+    pub fn handle_overflow(&mut self, now: Instant) {
+        self.doubt_feed();
+        self.handle_possible_loss(now);
     }
 
     /// Nothing may be delivered: another gateway may serve the mailbox by now.
@@ -291,6 +306,7 @@ impl Session {
         // What was decided before and has not left yet stays in the log.
         let is_mail = |frame: &ServerFrame| matches!(frame, ServerFrame::Event(_) | ServerFrame::Gap { .. });
         self.commands.retain(|command| !matches!(command, Command::Send(frame) if is_mail(frame)));
+        self.suspend_feed();
     }
 
     /// The socket was told to come back elsewhere after `delay`: nothing new is delivered.
@@ -342,12 +358,20 @@ impl Session {
 
     /// What to do next.
     pub fn next_command(&mut self) -> Option<Command> {
+        if self.commands.is_empty() {
+            self.follow_next();
+        }
         let next = self.commands.pop_front();
         if next.is_none() && self.in_flight.is_empty() {
             // Most sessions are idle: they hold no queue.
             self.commands = VecDeque::new();
         }
         next
+    }
+
+    /// Takes a command back that cannot be performed now; it comes first again.
+    pub fn put_back(&mut self, command: Command) {
+        self.commands.push_front(command);
     }
 
     /// When [`Session::handle_timeout`] must be called.

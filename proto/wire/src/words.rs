@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waystation_domain::{ExitReason, ResumeVerdict};
+use waystation_domain::{ExitReason, FeedLoss, ResumeVerdict};
 
 /// How entries left; `None`: the list of exits was trimmed.
 pub(crate) fn left(reason: Option<ExitReason>) -> &'static str {
@@ -12,6 +12,14 @@ pub(crate) fn left(reason: Option<ExitReason>) -> &'static str {
         Some(ExitReason::Overflowed) => "overflowed",
         Some(ExitReason::Purged) => "purged",
         None => "trimmed",
+    }
+}
+
+/// Why events of a feed are not delivered.
+pub(crate) fn feed_loss(loss: FeedLoss) -> &'static str {
+    match loss {
+        FeedLoss::Trimmed => "trimmed",
+        FeedLoss::PossiblyLost => "possibly_lost",
     }
 }
 

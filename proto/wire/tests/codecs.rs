@@ -58,6 +58,11 @@ fn pattern() -> impl Strategy<Value = Pattern> {
         .prop_map(|text| text.parse().unwrap())
 }
 
+fn feed_point() -> impl Strategy<Value = Option<FeedPoint>> {
+    let point = (prop::option::of(any::<u64>()), any::<u64>());
+    prop::option::of(point.prop_map(|(epoch, sequence)| FeedPoint { epoch: epoch.map(Epoch::from_raw), sequence }))
+}
+
 fn client_frames() -> impl Strategy<Value = ClientFrame> {
     let window = (1..=1_000u32, (64u64 << 10)..=(16 << 20)).prop_map(|(entries, bytes)| Window { entries, bytes });
     let resume = (prop::option::of(any::<u64>()), lanes())
@@ -66,17 +71,18 @@ fn client_frames() -> impl Strategy<Value = ClientFrame> {
         "[!-~]{1,20}",
         id(),
         id(),
-        prop::option::of(resume),
+        (prop::option::of(resume), feed_point()),
         window,
         prop::option::of(prop::collection::vec(pattern(), 0..3)),
         prop::option::of(prop::option::of(id())),
     )
-        .prop_map(|(access_token, daemon, orchestrator, resume, window, subscriptions, client)| {
+        .prop_map(|(access_token, daemon, orchestrator, (resume, resume_feed), window, subscriptions, client)| {
             ClientFrame::Auth(Box::new(AuthRequest {
                 access_token,
                 daemon,
                 orchestrator,
                 resume,
+                resume_feed,
                 window,
                 subscriptions,
                 instance: client.clone().flatten(),
@@ -167,6 +173,10 @@ fn in_json(frame: &ClientFrame) -> String {
                 let epoch = resume.epoch.map_or_else(|| "never".to_owned(), |epoch| epoch.to_string());
                 payload["resume"] = json!({"mailbox": {"epoch": epoch, "positions": by_name(&resume.positions)}});
             }
+            if let Some(feed) = &auth.resume_feed {
+                let epoch = feed.epoch.map_or_else(|| "never".to_owned(), |epoch| epoch.to_string());
+                payload["resume"]["feed"] = json!({"epoch": epoch, "position": feed.sequence});
+            }
             if let Some(patterns) = &auth.subscriptions {
                 payload["subscriptions"] = json!(texts(patterns));
             }
@@ -235,6 +245,10 @@ fn in_binary(frame: &ClientFrame) -> Bytes {
                 epoch: resume.epoch.map_or_else(|| "never".to_owned(), |epoch| epoch.to_string()),
                 positions: Some(numbers(&resume.positions)),
             }),
+            resume_feed: auth.resume_feed.map(|feed| common::FeedPosition {
+                epoch: feed.epoch.map_or_else(|| "never".to_owned(), |epoch| epoch.to_string()),
+                sequence: feed.sequence,
+            }),
             max_in_flight: Some(auth.window.entries),
             max_in_flight_bytes: Some(auth.window.bytes),
             subscriptions: auth.subscriptions.as_ref().map(|list| proto::SubscriptionList { event_types: texts(list) }),
@@ -300,6 +314,32 @@ fn gap() -> impl Strategy<Value = Gap> {
     (any::<u64>(), left, any::<u64>()).prop_map(|(position, left, count)| Gap { position, left, count })
 }
 
+fn feed_event() -> impl Strategy<Value = FeedEvent> {
+    let trace = prop::option::of(Just("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    let names = (message_id(), "[a-z]{1,6}\\.[a-z]{1,6}", prop::option::of(id()), prop::option::of(id()));
+    (any::<u64>(), any::<u64>(), names, object(), trace).prop_map(|(epoch, sequence, names, data, trace)| FeedEvent {
+        position: FeedPosition { epoch: Epoch::from_raw(epoch), sequence },
+        id: names.0,
+        event_type: names.1.parse().unwrap(),
+        channel: names.2,
+        trace: trace.map(|text| text.parse().unwrap()),
+        sender: names.3,
+        audience: Audience::default(),
+        time: Timestamp::default(),
+        data,
+    })
+}
+
+fn feed_gap() -> impl Strategy<Value = FeedGap> {
+    let loss = prop::sample::select(vec![FeedLoss::Trimmed, FeedLoss::PossiblyLost]);
+    (loss, prop::option::of(any::<u64>()), 0..9u64, 9..99u64).prop_map(|(loss, epoch, from, to)| FeedGap {
+        loss,
+        epoch: epoch.map(Epoch::from_raw),
+        from,
+        to,
+    })
+}
+
 fn server_frames() -> impl Strategy<Value = ServerFrame> {
     let reply_to = || prop::option::of("[ -~ö]{1,12}");
     let some_text = || "[ -~é\\n]{0,30}";
@@ -342,8 +382,9 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
         prop::option::of(any::<u64>()),
         verdict,
         lost,
+        feed_point(),
     )
-        .prop_map(|(reply_to, session, scopes, heartbeat_interval, epoch, verdict, lost)| {
+        .prop_map(|(reply_to, session, scopes, heartbeat_interval, epoch, verdict, lost, feed)| {
             ServerFrame::AuthSuccess {
                 reply_to,
                 session,
@@ -353,6 +394,7 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
                 verdict,
                 window: Window { entries: 7, bytes: 70_000 },
                 lost,
+                feed,
             }
         });
     let code = prop::sample::select(vec![
@@ -379,8 +421,10 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
         2 => welcome,
         1 => (reply_to(), rejection, some_text())
             .prop_map(|(reply_to, rejection, message)| ServerFrame::AuthError { reply_to, rejection, message }),
-        1 => (reply_to(), millis(), prop::option::of(lanes()))
-            .prop_map(|(reply_to, next, heads)| ServerFrame::HeartbeatAck { reply_to, next, heads }),
+        1 => (reply_to(), millis(), prop::option::of(lanes()), feed_point())
+            .prop_map(|(reply_to, next, heads, feed)| ServerFrame::HeartbeatAck { reply_to, next, heads, feed }),
+        4 => feed_event().prop_map(|event| ServerFrame::FeedEvent(SharedEvent::new(event))),
+        1 => feed_gap().prop_map(|gap| ServerFrame::FeedGap { gap, as_event: false }),
         1 => (any::<u64>(), lanes())
             .prop_map(|(epoch, heads)| ServerFrame::ReplayComplete { epoch: Epoch::from_raw(epoch), heads }),
         1 => (reply_to(), prop::collection::vec(pattern(), 0..3), prop::collection::vec(pattern(), 0..3), channels())
@@ -415,6 +459,10 @@ fn named(numbers: &common::LaneNumbers) -> Value {
     json!({"critical": critical, "high": high, "normal": normal, "low": low})
 }
 
+fn shown_point(point: common::FeedPosition) -> Value {
+    json!({"epoch": (!point.epoch.is_empty()).then_some(point.epoch), "position": point.sequence})
+}
+
 /// What proto3 leaves out stands for a member that JSON leaves out.
 fn given(payload: &mut Map<String, Value>, name: &str, text: &str) {
     if !text.is_empty() {
@@ -430,26 +478,43 @@ fn told(bytes: &[u8]) -> Value {
     let mut put = |name: &str, value: Value| drop(payload.insert(name.into(), value));
     let kind = match frame.frame.unwrap() {
         Frame::Event(event) => {
-            let position = event.position.clone().unwrap();
             put("eventId", event.event_id.into());
             put("eventType", event.event_type.into());
             put("data", parsed(&event.data));
-            put("requiresAck", true.into());
-            put("log", "mailbox".into());
-            put("sequence", position.sequence.into());
-            put("epoch", position.epoch.clone().into());
-            put("lane", lane_name(position.lane).into());
-            put("attempt", event.attempt.into());
-            put("redelivered", event.redelivered.into());
+            put("requiresAck", event.feed_position.is_none().into());
+            if let Some(position) = event.feed_position {
+                put("log", "feed".into());
+                put("sequence", position.sequence.into());
+                put("epoch", position.epoch.into());
+            } else {
+                let position = event.position.clone().unwrap();
+                put("log", "mailbox".into());
+                put("sequence", position.sequence.into());
+                put("epoch", position.epoch.clone().into());
+                put("lane", lane_name(position.lane).into());
+                put("attempt", event.attempt.into());
+                put("redelivered", event.redelivered.into());
+            }
             put("sentAt", time(frame.time_ms));
             given(&mut payload, "channelId", &event.channel_id);
             given(&mut payload, "traceparent", &event.traceparent);
             given(&mut payload, "senderOrchestratorId", &event.sender_orchestrator_id);
             "event"
         }
+        Frame::Gap(gap) if gap.log == "feed" => {
+            put("log", "feed".into());
+            put("reason", gap.reason.into());
+            put("count", gap.count.into());
+            if gap.from > 0 {
+                put("from", gap.from.into());
+                put("to", gap.to.into());
+            }
+            given(&mut payload, "epoch", &gap.epoch);
+            "gap"
+        }
         Frame::Gap(gap) => {
             put("eventId", gap.event_id.clone().into());
-            put("log", "mailbox".into());
+            put("log", gap.log.into());
             put("reason", gap.reason.clone().into());
             put("count", gap.count.into());
             if gap.reason != "trimmed" {
@@ -475,6 +540,9 @@ fn told(bytes: &[u8]) -> Value {
                 let positions = named(&gap.positions.unwrap());
                 put("gap", json!({"reason": "possibly_lost", "epoch": epoch, "positions": positions}));
             }
+            if let Some(feed) = welcome.feed {
+                put("feed", shown_point(feed));
+            }
             given(&mut payload, "epoch", &welcome.epoch);
             given(&mut payload, "reason", &welcome.reason);
             "auth_success"
@@ -490,6 +558,9 @@ fn told(bytes: &[u8]) -> Value {
             if let Some(heads) = ack.heads {
                 put("heads", named(&heads));
                 put("asOf", time(frame.time_ms));
+            }
+            if let Some(feed) = ack.feed {
+                put("feed", shown_point(feed));
             }
             "heartbeat_ack"
         }

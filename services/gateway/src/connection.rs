@@ -189,7 +189,8 @@ async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<
     let Verified { login: Login { frame, auth }, claims } = verified;
     let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
     // Registered first: a push may come before the answer.
-    let registration = parts.registry.register(session.clone(), claims.clone());
+    let token = SecretString::from(auth.access_token.as_str());
+    let registration = parts.registry.register(session.clone(), claims.clone(), token.clone());
     let subscriptions = match &auth.subscriptions {
         None => None,
         Some(patterns) => {
@@ -199,7 +200,7 @@ async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<
     };
     let request = OpenRequest {
         session: session.clone(),
-        token: SecretString::from(auth.access_token.as_str()),
+        token,
         daemon: auth.daemon.clone(),
         instance: auth.instance.clone(),
         window: auth.window,
@@ -216,6 +217,7 @@ async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<
         session: session.clone(),
         auth_frame: frame,
         resume: auth.resume,
+        resume_feed: auth.resume_feed,
         announces_client: auth.announces_client,
         knows_gaps: auth.knows_gaps,
     };

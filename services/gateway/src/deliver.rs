@@ -6,7 +6,7 @@ use waystation_proto::common::v1::{Activity, ErrorReason};
 use waystation_proto::gateway::v1::push::Hint as WireHint;
 use waystation_proto::gateway::v1::termination::Reason;
 use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push as WirePush};
-use waystation_rpc::convert::{activation_from, entry_from, heads_from, required};
+use waystation_rpc::convert::{activation_from, entry_from, feed_event_from, heads_from, required};
 use waystation_rpc::{Fault, Watch};
 use waystation_wire::{Ending, Hint, Push};
 
@@ -29,12 +29,20 @@ pub(crate) fn serve(parts: &Parts, frames: Streaming<DeliverRequest>, answers: A
             () = of_task.context.lifecycle.stopping() => {}
         }
         // What the router had in hand may be lost.
-        of_task.registry.send_all(|| Event::PossibleLoss);
+        of_task.note_loss();
     });
 }
 
+impl Parts {
+    /// Hints may have been lost: everything is compared with the store.
+    pub(crate) fn note_loss(&self) {
+        self.registry.send_all(|| Event::PossibleLoss);
+        self.feeds.note_loss();
+    }
+}
+
 async fn take_in(parts: &Parts, mut frames: Streaming<DeliverRequest>, answers: Answers) {
-    parts.registry.send_all(|| Event::PossibleLoss);
+    parts.note_loss();
     let mut received = 0;
     let mut watch: Option<Watch> = None;
     loop {
@@ -54,15 +62,24 @@ async fn take_in(parts: &Parts, mut frames: Streaming<DeliverRequest>, answers: 
             watch = frame.wants_activity.then(|| parts.activities.watch());
         }
         received += frame.pushes.len() as u64;
-        let is_ping = frame.pushes.is_empty();
+        let is_ping = frame.pushes.is_empty() && frame.feeds.is_empty();
         for push in frame.pushes {
             match read(push) {
                 Ok((session, push)) => parts.registry.push(&session, push),
                 Err(fault) => tracing::error!("a router sent a hint that cannot be read: {fault:?}"),
             }
         }
+        for push in frame.feeds {
+            match push.events.into_iter().map(feed_event_from).collect() {
+                Ok(events) => parts.feeds.push(&push.organization_id, events),
+                Err(fault) => {
+                    let fault: Fault = fault;
+                    tracing::error!("a router sent an event that cannot be read: {fault:?}");
+                }
+            }
+        }
         if frame.dropped {
-            parts.registry.send_all(|| Event::PossibleLoss);
+            parts.note_loss();
         }
         let pong = DeliverResponse { received, ..DeliverResponse::default() };
         if is_ping && answers.send(Ok(pong)).await.is_err() {
@@ -128,12 +145,14 @@ mod tests {
             activation: Some(activation()),
             verdict: ResumeVerdict::Fresh,
             subscriptions: Subscriptions::default(),
+            feed_head: None,
             allowance: Allowance { window, messages: None, messages_announced: None },
         };
         let profile = ClientProfile {
             session: "s1".parse().unwrap(),
             auth_frame: None,
             resume: None,
+            resume_feed: None,
             announces_client: false,
             knows_gaps: false,
         };

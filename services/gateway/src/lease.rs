@@ -141,7 +141,7 @@ pub(crate) async fn keep(parts: &Parts) {
             }
             if sees && !saw {
                 // What came in the meantime was let go by.
-                parts.registry.send_all(|| Event::PossibleLoss);
+                parts.note_loss();
             }
             saw = sees;
             parts.show_readiness();
@@ -172,11 +172,12 @@ pub(crate) async fn renew(parts: &Parts) -> Result<(), Fault> {
         parts.upstream.renew(&lease.incarnation(), address, draining).await?;
         lease.renewed(asked);
         parts.registry.send_all(|| Event::Reopen(parts.context.entropy.within(REOPEN_SPREAD)));
+        parts.feeds.note_loss();
         return Ok(());
     }
     lease.renewed(asked);
     if !was_valid {
-        parts.registry.send_all(|| Event::PossibleLoss);
+        parts.note_loss();
     }
     Ok(())
 }

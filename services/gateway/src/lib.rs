@@ -9,6 +9,7 @@ mod connection;
 mod deliver;
 mod drain;
 mod failures;
+mod feeds;
 mod http;
 mod lease;
 mod metrics;
@@ -144,6 +145,7 @@ struct Shared {
     config: Config,
     registry: registry::Registry,
     upstream: upstream::Upstream,
+    feeds: feeds::Feeds,
     lease: lease::Lease,
     verifier: Verifier,
     admission: admission::Admission,
@@ -189,6 +191,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
     let upstream = upstream::Upstream::new(routers, auth, bearer, context);
 
     let lease = lease::Lease::new(context, config.revocation_silence.map(|most| (heard, most)));
+    let feeds = feeds::Feeds::start(upstream.feeds(&lease, context), context);
     let gate = Gate::new(verifier.clone(), context.clock);
     let parts = Parts(Arc::new(Shared {
         admission: admission::Admission::new(config.limits, config.trusted_proxies.clone()),
@@ -196,6 +199,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         config,
         registry,
         upstream,
+        feeds,
         lease,
         verifier,
         metrics,

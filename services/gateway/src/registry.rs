@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::sync::oneshot;
 use waystation_domain::{DaemonId, SessionId};
 use waystation_token::{Claims, Verifier};
-use waystation_wire::{Ending, Health, Push};
+use waystation_wire::{Ending, FeedNews, Health, Push};
 
 use crate::upstream::SessionKey;
 
@@ -20,6 +21,8 @@ use queue::Queue;
 pub(crate) enum Event {
     /// A hint of a router.
     Push(Push),
+    /// Something of the feed.
+    Feed(FeedNews),
     /// A hint may have been lost.
     PossibleLoss,
     /// The lease was renewed under another incarnation: open the session again after so many milliseconds.
@@ -55,6 +58,7 @@ impl Event {
     fn is_vital(&self) -> bool {
         match self {
             Event::Push(_) | Event::PossibleLoss => false,
+            Event::Feed(news) => matches!(news, FeedNews::Followed(_)),
             Event::Reopen(_) | Event::Drain(_) | Event::End(_) | Event::Report(_) => true,
         }
     }
@@ -63,13 +67,18 @@ impl Event {
 /// How others reach a session.
 pub(crate) struct Handle {
     pub(crate) events: Queue,
-    claims: Mutex<Arc<Claims>>,
+    login: Mutex<(Arc<Claims>, SecretString)>,
 }
 
 impl Handle {
     /// What the connection's token says now.
     pub(crate) fn claims(&self) -> Arc<Claims> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.login.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// The connection's token.
+    pub(crate) fn token(&self) -> SecretString {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Asks the connection how it does.
@@ -80,8 +89,8 @@ impl Handle {
     }
 
     /// The connection has a new token.
-    pub(crate) fn renew(&self, claims: Arc<Claims>) {
-        *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+    pub(crate) fn renew(&self, claims: Arc<Claims>, token: SecretString) {
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = (claims, token);
     }
 }
 
@@ -101,8 +110,8 @@ impl Drop for Registration {
 
 impl Registry {
     /// Takes a session in. Its id is new, so nobody is displaced here.
-    pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>) -> Registration {
-        let handle = Arc::new(Handle { events: Queue::default(), claims: Mutex::new(claims) });
+    pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>, token: SecretString) -> Registration {
+        let handle = Arc::new(Handle { events: Queue::default(), login: Mutex::new((claims, token)) });
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(session.clone(), handle.clone());
         Registration { registry: self.clone(), session, handle }

@@ -2,6 +2,7 @@
 
 mod combiner;
 mod daemon;
+mod feeds;
 mod outgoing;
 mod settle_line;
 
@@ -13,8 +14,8 @@ use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Code, Status};
 use waystation_domain::{
-    DaemonId, IncarnationId, InstanceId, MessageId, MessageRef, OrchestratorId, OrganizationId, ReportedStatus,
-    ResumePoint, ResumeVerdict, SessionId, Subscriptions, Window,
+    DaemonId, FeedPoint, IncarnationId, InstanceId, MessageId, MessageRef, OrchestratorId, OrganizationId,
+    ReportedStatus, ResumePoint, ResumeVerdict, SessionId, Subscriptions, Window,
 };
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, RefreshTokenRequest, RefreshTokenResponse};
@@ -23,8 +24,8 @@ use waystation_proto::router::v1 as wire;
 use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 use waystation_proto::router::v1::session_service_client::SessionServiceClient;
 use waystation_rpc::convert::{
-    activation_from, entry_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to, subscriptions_from,
-    subscriptions_to,
+    activation_from, entry_from, feed_point_from, gap_from, heads_from, lane_to, lanes_from, lanes_to, position_to,
+    subscriptions_from, subscriptions_to,
 };
 use waystation_rpc::{About, Authorized, Balanced, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
@@ -34,6 +35,7 @@ use waystation_wire::{
 };
 
 use combiner::Combiner;
+pub(crate) use feeds::{FeedCalls, FeedUnread};
 use settle_line::SettleLine;
 
 /// Longest wait for an answer; after it the outcome is unknown.
@@ -329,12 +331,18 @@ impl Upstream {
         Ok(CompareAnswer { heads: heads_from(found.heads), activation: activation.transpose().map_err(unreadable)? })
     }
 
-    pub(crate) async fn subscribe(&self, key: &SessionKey, wanted: &Subscriptions) -> Result<(), CallFailed> {
+    /// Replaces the subscriptions of a session's daemon; answers where the feed was then.
+    pub(crate) async fn subscribe(
+        &self,
+        key: &SessionKey,
+        wanted: &Subscriptions,
+    ) -> Result<Option<FeedPoint>, CallFailed> {
         let request =
             wire::UpdateInterestRequest { session: key.to_wire(), subscriptions: Some(subscriptions_to(wanted)) };
         let answer =
             answered(&self.sessions, request, |mut client, q| async move { client.update_interest(q).await }).await;
-        answer.map(|_| ()).map_err(|status| call_failed(&status))
+        let head = answer.map_err(|status| call_failed(&status))?.feed_head;
+        head.map(|head| feed_point_from("feed_head", head)).transpose().map_err(unreadable)
     }
 
     pub(crate) async fn close(&self, key: &SessionKey, goodbye: bool, drained: bool) -> Result<(), CallFailed> {
@@ -381,7 +389,8 @@ fn read_opening(answer: wire::OpenSessionResponse) -> Result<OpenAnswer, Fault> 
         messages: (answer.frames_per_minute > 0).then_some(answer.frames_per_minute),
         messages_announced: (answer.frames_per_minute_announced > 0).then_some(answer.frames_per_minute_announced),
     };
-    let opening = Opening { activation, verdict, subscriptions, allowance };
+    let feed_head = answer.feed_head.map(|head| feed_point_from("feed_head", head)).transpose()?;
+    let opening = Opening { activation, verdict, subscriptions, allowance, feed_head };
     Ok(OpenAnswer { organization, born: answer.born, opening })
 }
 

@@ -38,6 +38,20 @@ impl Directory {
         Directory { credentials, organizations, known }
     }
 
+    /// What an organization has chosen; NOT_FOUND unless it is there.
+    pub(crate) async fn organization(&self, id: &OrganizationId) -> Result<Rules, Fault> {
+        if let Some(rules) = self.organizations.get(id) {
+            return Ok(rules);
+        }
+        let organization = self.credentials.organization(id).await.map_err(Fault::unavailable)?;
+        let organization = organization.ok_or_else(|| Fault::not_found("organization"))?;
+        let settings = self.credentials.settings(id).await.map_err(Fault::unavailable)?;
+        let is_open = settings.auto_create_orchestrators.unwrap_or(organization.auto_create_orchestrators);
+        let rules = Rules { settings: Arc::new(settings), is_open };
+        self.organizations.insert(id.clone(), rules.clone());
+        Ok(rules)
+    }
+
     /// What holds for a mailbox; NOT_FOUND unless its orchestrator is there, or need not be made beforehand.
     pub(crate) async fn check(&self, key: &MailboxKey) -> Result<Rules, Fault> {
         if let Some(rules) = self.organizations.get(&key.organization)

@@ -11,7 +11,7 @@ use waystation_domain::{IncarnationId, SessionId};
 use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::gateway::v1::push::Hint;
 use waystation_proto::gateway::v1::termination::Reason;
-use waystation_proto::gateway::v1::{CloseSessionsRequest, Push, Termination};
+use waystation_proto::gateway::v1::{CloseSessionsRequest, FeedPush, Push, Termination};
 use waystation_rpc::convert::{activation_to, heads_to};
 use waystation_rpc::{Activities, Bearer, Fault, channel};
 use waystation_runtime::Context;
@@ -49,10 +49,18 @@ struct Table {
     addresses: HashMap<IncarnationId, String>,
 }
 
+/// Something for a gateway. All of it are hints: what is lost is read from a log.
+enum Hinted {
+    /// For one session.
+    Session(Push),
+    /// For whoever has subscribed in an organization.
+    Feed(FeedPush),
+}
+
 /// Where hints for one gateway go in.
 #[derive(Clone)]
 struct Outlet {
-    queue: mpsc::Sender<Push>,
+    queue: mpsc::Sender<Hinted>,
     drops: Drops,
 }
 
@@ -133,7 +141,12 @@ impl Gateways {
     /// Sends a hint to the session that holds a mailbox.
     pub(crate) fn push(&self, holder: &HolderRef, hint: Hint) {
         let push = Push { session_id: holder.session.to_string(), hint: Some(hint), fence: holder.fence };
-        self.send(&holder.incarnation, &holder.address, push);
+        self.send(&holder.incarnation, &holder.address, Hinted::Session(push));
+    }
+
+    /// Sends events to a gateway with subscribers.
+    pub(crate) fn push_feed(&self, incarnation: &IncarnationId, address: &str, push: FeedPush) {
+        self.send(incarnation, address, Hinted::Feed(push));
     }
 
     pub(crate) fn push_heads(&self, holder: &HolderRef, heads: &Heads) {
@@ -153,11 +166,11 @@ impl Gateways {
             };
             let hint = Hint::Termination(Termination { reason: reason.into() });
             let push = Push { session_id: session.to_string(), hint: Some(hint), fence: 0 };
-            self.send(incarnation, address, push);
+            self.send(incarnation, address, Hinted::Session(push));
         }
     }
 
-    fn send(&self, incarnation: &IncarnationId, address: &str, push: Push) {
+    fn send(&self, incarnation: &IncarnationId, address: &str, push: Hinted) {
         let outlet = self.outlet(incarnation, address);
         match outlet.queue.try_send(push) {
             Ok(()) => drop(self.0.metrics.pushes.inc()),

@@ -8,6 +8,7 @@ mod appender;
 mod batch;
 mod bells;
 mod directory;
+mod feeds;
 mod gateways;
 mod growth;
 mod health;
@@ -68,6 +69,8 @@ struct Parts {
     gateways: gateways::Gateways,
     appender: appender::Appender,
     announcer: announcer::Announcer,
+    publisher: feeds::Publisher,
+    feed_hub: feeds::FeedHub,
     verifier: Verifier,
     metrics: metrics::Metrics,
     sessions_per_orchestrator: usize,
@@ -103,7 +106,12 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let gateways = gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), &activities, context);
     let announcer = announcer::Announcer::start(store.mailboxes.clone(), gateways.clone(), context);
     let appender = appender::Appender::start(store.mailboxes.clone(), &gateways, &announcer, context);
+    let feed_hub = feeds::FeedHub::default();
+    feed_hub.start(store.feeds.clone(), context);
+    let publisher = feeds::Publisher::start(store.feeds.clone(), &gateways, &feed_hub, context);
     let parts = Parts {
+        publisher,
+        feed_hub,
         directory: directory::Directory::new(store.credentials.clone()),
         acknowledged: Arc::default(),
         activities,

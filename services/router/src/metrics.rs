@@ -7,6 +7,7 @@ use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
     routed: Family<RoutedLabels, Counter>,
+    published: Family<PublishedLabels, Counter>,
     pub(crate) acknowledged: Counter,
     pub(crate) pushes: Counter,
     pub(crate) dropped_pushes: Counter,
@@ -26,6 +27,19 @@ struct RoutedLabels {
     outcome: Outcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublishedLabels {
+    outcome: EventOutcome,
+}
+
+/// What became of a PublishEvent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum EventOutcome {
+    Published,
+    Duplicate,
+    Refused,
+}
+
 /// What became of a RouteMessage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Outcome {
@@ -43,6 +57,7 @@ impl Metrics {
         add("waystation_pushes", "Hints sent to gateways", &metrics.pushes);
         add("waystation_pushes_dropped", "Hints dropped because a queue was full", &metrics.dropped_pushes);
         registry.register("waystation_messages_routed", "Messages by outcome", metrics.routed.clone());
+        registry.register("waystation_events_published", "Events by outcome", metrics.published.clone());
         let mut add = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         add("waystation_mailboxes", "Mailboxes that were ever used", &metrics.mailboxes);
         add("waystation_messages_resident", "Messages that wait or are in flight", &metrics.resident);
@@ -60,6 +75,10 @@ impl Metrics {
 
     pub(crate) fn routed(&self, outcome: Outcome) {
         self.routed.get_or_create(&RoutedLabels { outcome }).inc();
+    }
+
+    pub(crate) fn published(&self, outcome: EventOutcome) {
+        self.published.get_or_create(&PublishedLabels { outcome }).inc();
     }
 
     pub(crate) fn totals(&self, totals: Totals) {

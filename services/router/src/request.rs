@@ -80,7 +80,7 @@ pub(crate) fn trace_of(metadata: &MetadataMap) -> Option<TraceParent> {
 }
 
 /// A copy of its own: the request's bytes are a slice of the connection's buffer, which would live as long.
-fn data(bytes: &Bytes) -> Result<Bytes, Fault> {
+pub(crate) fn data(bytes: &Bytes) -> Result<Bytes, Fault> {
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }

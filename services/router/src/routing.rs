@@ -17,8 +17,8 @@ use waystation_rpc::{About, Caller, Fault};
 use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey, MessageState, SessionView};
 
 use crate::directory::Rules;
-use crate::metrics::Outcome;
-use crate::{Parts, activity, health, operator, presence, redrive, request, stats, views};
+use crate::metrics::{EventOutcome, Outcome};
+use crate::{Parts, activity, feeds, health, operator, presence, redrive, request, stats, views};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -45,6 +45,40 @@ impl RouterService for RouterApi {
     ) -> Result<Response<Self::RouteMessagesStream>, Status> {
         let caller = Caller::of(&request)?;
         Ok(Response::new(stream::serve(self.0.clone(), caller, request.into_inner())))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<PublishEventRequest>,
+    ) -> Result<Response<PublishEventResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let trace = request::trace_of(request.metadata());
+        let publishing = async {
+            let wanted = feeds::read_request(&self.0, &caller, request.into_inner(), trace).await?;
+            feeds::publish(&self.0, wanted).await
+        };
+        let published = publishing.await.inspect_err(|_| self.0.metrics.published(EventOutcome::Refused));
+        Ok(Response::new(published?))
+    }
+
+    type PublishEventsStream = ReceiverStream<Result<PublishEventsResponse, Status>>;
+
+    async fn publish_events(
+        &self,
+        request: Request<Streaming<PublishEventsRequest>>,
+    ) -> Result<Response<Self::PublishEventsStream>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(feeds::publish_stream(self.0.clone(), caller, request.into_inner())))
+    }
+
+    type WatchEventsStream = ReceiverStream<Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(feeds::watch(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::{IncarnationId, Scope, Window, allows_address};
-use waystation_proto::common::v1::{ActivityKind, ErrorReason};
+use waystation_domain::{FeedExtent, IncarnationId, Scope, Subscriptions, Window, allows_address};
+use waystation_proto::common::v1::{ActivityKind, ErrorReason, FeedPosition};
 use waystation_proto::router::v1::session_service_server::SessionService;
 use waystation_proto::router::v1::*;
 use waystation_rpc::convert::{
-    activation_to, entry_to, gap_to, heads_to, lanes_to, parse, required, subscriptions_from, subscriptions_to,
+    activation_to, entry_to, feed_position_to, gap_to, heads_to, lanes_to, parse, required, subscriptions_from,
+    subscriptions_to,
 };
 use waystation_rpc::{About, Fault};
 use waystation_store::Unavailable;
@@ -25,9 +26,9 @@ use waystation_store::mailbox::{
 use waystation_store::report::Report;
 use waystation_token::Claims;
 
-use crate::Parts;
 use crate::directory::Rules;
 use crate::routing::about;
+use crate::{Parts, feeds};
 use convert::{MOST, refused, session_ref};
 
 pub(crate) struct SessionApi(pub(crate) Parts);
@@ -65,7 +66,9 @@ impl SessionService for SessionApi {
                 let about = About { session: session.as_str(), daemon: daemon.as_str(), ..about(&key) };
                 self.0.activities.tell(ActivityKind::SessionRegistered, about, |_| {});
                 self.0.session_changes.tell(&key);
+                let feed_head = self.feed_head(&key, &opened.subscriptions).await?;
                 Ok(Response::new(OpenSessionResponse {
+                    feed_head,
                     organization_id: key.organization.to_string(),
                     fence: opened.activation.as_ref().map_or(0, |activation| activation.fence),
                     activation: opened.activation.as_ref().map(activation_to),
@@ -183,10 +186,24 @@ impl SessionService for SessionApi {
         let UpdateInterestRequest { session, subscriptions } = request.into_inner();
         let (mailbox, session) = session_ref(session)?;
         let subscriptions = subscriptions_from(required("subscriptions", subscriptions)?)?;
+        let (key, wanted) = (mailbox.clone(), subscriptions.clone());
         let subscribe = Subscribe { mailbox, session, subscriptions };
         let stored = self.0.store.mailboxes.subscribe(subscribe, None).await.map_err(Fault::unavailable)?;
         stored.map_err(refused)?;
-        Ok(Response::new(UpdateInterestResponse {}))
+        Ok(Response::new(UpdateInterestResponse { feed_head: self.feed_head(&key, &wanted).await? }))
+    }
+
+    async fn compare_feeds(
+        &self,
+        request: Request<CompareFeedsRequest>,
+    ) -> Result<Response<CompareFeedsResponse>, Status> {
+        let request = request.into_inner();
+        let address = self.address(&parse("incarnation_id", &request.incarnation_id)?).await?;
+        Ok(Response::new(feeds::compare(&self.0, request, address).await?))
+    }
+
+    async fn read_feed(&self, request: Request<ReadFeedRequest>) -> Result<Response<ReadFeedResponse>, Status> {
+        Ok(Response::new(feeds::read(&self.0, request.into_inner()).await?))
     }
 
     async fn send_messages(
@@ -237,6 +254,18 @@ impl SessionService for SessionApi {
 }
 
 impl SessionApi {
+    /// Where the feed is now, for somebody who has subscribed.
+    async fn feed_head(&self, key: &MailboxKey, wanted: &Subscriptions) -> Result<Option<FeedPosition>, Fault> {
+        if wanted.patterns.is_empty() {
+            return Ok(None);
+        }
+        let organization = std::slice::from_ref(&key.organization);
+        let extents = self.0.store.feeds.extents(organization, None).await.map_err(Fault::unavailable)?;
+        let head = extents.first().and_then(FeedExtent::head_position);
+        // Nothing was ever published: everything is to come.
+        Ok(Some(head.map(feed_position_to).unwrap_or_default()))
+    }
+
     async fn keep_words(&self, said: Vec<Report>) -> Result<(), Unavailable> {
         if said.is_empty() { Ok(()) } else { self.0.store.reports.report(said, None).await }
     }

@@ -11,6 +11,8 @@ use crate::Parts;
 
 /// The table of gateways is at most this old (delivery, rule 1).
 const EVERY: Duration = Duration::from_secs(1);
+/// Events that are too old go so often.
+const FEEDS_EVERY: u32 = 60;
 /// Mailboxes that one step of a sweep looks at, so that none holds the store for long.
 const AT_ONCE: usize = 500;
 
@@ -19,7 +21,8 @@ const PATIENT_ROUNDS: u32 = 3;
 
 /// Sweeps until the process stops. Resolves after the first round, whether the store answered or not.
 pub(crate) async fn start(parts: Parts, readiness: Readiness) {
-    let mut sweeper = Sweeper { life: parts.store.mailboxes.life(), failed: PATIENT_ROUNDS, parts, readiness };
+    let mut sweeper =
+        Sweeper { life: parts.store.mailboxes.life(), failed: PATIENT_ROUNDS, rounds: 0, parts, readiness };
     sweeper.round().await;
     let lifecycle = sweeper.parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
@@ -42,6 +45,8 @@ struct Sweeper {
     failed: u32,
     /// The store's life as it was last seen.
     life: u64,
+    /// Rounds so far.
+    rounds: u32,
 }
 
 impl Sweeper {
@@ -75,7 +80,15 @@ impl Sweeper {
                 break;
             }
         }
+        if self.rounds.is_multiple_of(FEEDS_EVERY) {
+            store.feeds.sweep_feeds(None).await.map_err(Fault::unavailable)?;
+        }
+        self.rounds = self.rounds.wrapping_add(1);
         gateways.refresh().await?;
+        if self.parts.publisher.take_doubt() {
+            // The store answers again: whatever it took of what it did not answer, gateways find by comparing.
+            gateways.note_loss();
+        }
         let life = store.mailboxes.life();
         if std::mem::replace(&mut self.life, life) != life {
             tracing::warn!("the store was replaced: gateways compare what they know with it");

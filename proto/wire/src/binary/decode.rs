@@ -12,8 +12,8 @@ use waystation_proto::daemon::v1::send::To;
 use crate::frame::{ClientFrame, FrameError, Received};
 use crate::payload::{
     AckPayload, Addressee, AuthPayload, AuthRefreshPayload, Client, ExtendPayload, GoodbyePayload, HeartbeatPayload,
-    NackPayload, Payload as _, Refusal, RejectPayload, Resume, ResumeMailbox, SendPayload, SubscribePayload,
-    UnsubscribePayload, shortened,
+    NackPayload, Payload as _, Refusal, RejectPayload, Resume, ResumeFeed, ResumeMailbox, SendPayload,
+    SubscribePayload, UnsubscribePayload, shortened,
 };
 
 /// Reads a frame.
@@ -77,9 +77,9 @@ fn read(frame: Frame) -> Result<ClientFrame, Refusal> {
 }
 
 fn auth_payload(auth: proto::Auth) -> AuthPayload {
-    let resume = auth.resume.map(|resume| Resume {
-        mailbox: Some(ResumeMailbox { epoch: resume.epoch, positions: by_lane(resume.positions) }),
-    });
+    let mailbox = auth.resume.map(|resume| ResumeMailbox { epoch: resume.epoch, positions: by_lane(resume.positions) });
+    let feed = auth.resume_feed.map(|feed| ResumeFeed { epoch: feed.epoch, position: feed.sequence });
+    let resume = (mailbox.is_some() || feed.is_some()).then_some(Resume { mailbox, feed });
     AuthPayload {
         access_token: auth.access_token,
         daemon_id: auth.daemon_id,

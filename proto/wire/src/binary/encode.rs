@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::BufMut as _;
+use bytes::{BufMut as _, Bytes};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
-use waystation_domain::{Gap, GapRange, Lane, MessageId, Pattern, PerLane, Timestamp};
-use waystation_proto::common::v1::{LaneNumbers, Priority};
+use waystation_domain::{FeedEvent, FeedPoint, Gap, GapRange, Lane, MessageId, Pattern, PerLane, Timestamp};
+use waystation_proto::common::v1::{FeedPosition, LaneNumbers, Priority};
 use waystation_proto::daemon::v1 as proto;
 use waystation_proto::daemon::v1::server_frame::Frame;
 
@@ -18,6 +18,9 @@ use crate::words;
 pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     if let ServerFrame::Event(event) = frame {
         return encode_event(event, stamp, out);
+    }
+    if let ServerFrame::FeedEvent(event) = frame {
+        return out.extend_from_slice(event.binary(stamp.now));
     }
     let message = proto::ServerFrame {
         id: stamp.id(),
@@ -51,38 +54,75 @@ fn priority(lane: Lane) -> Priority {
     }
 }
 
+fn feed_point(point: &FeedPoint) -> FeedPosition {
+    FeedPosition { epoch: point.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(), sequence: point.sequence }
+}
+
+/// An event of a feed: the same bytes for everybody who gets it.
+pub(crate) fn encode_feed_event(event: &FeedEvent, now: Timestamp) -> Bytes {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let content = proto::Event {
+        event_id: event.id.as_str().to_owned(),
+        event_type: event.event_type.as_str().to_owned(),
+        data: event.data.clone(),
+        channel_id: text(event.channel.as_ref().map(|channel| channel.as_str())),
+        traceparent: text(event.trace.as_ref().map(|trace| trace.as_str())),
+        sender_orchestrator_id: text(event.sender.as_ref().map(|sender| sender.as_str())),
+        feed_position: Some(feed_point(&event.position.into())),
+        ..proto::Event::default()
+    };
+    let frame = proto::ServerFrame {
+        id: event.id.as_str().to_owned(),
+        time_ms: now.as_millis(),
+        reply_to: None,
+        frame: Some(Frame::Event(content)),
+    };
+    frame.encode_to_vec().into()
+}
+
 fn names(patterns: &[Pattern]) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect()
 }
 
 fn content(frame: &ServerFrame, now: Timestamp) -> Option<Frame> {
     Some(match frame {
-        // Written by a function of its own.
-        ServerFrame::Event(_) => return None,
-        ServerFrame::AuthSuccess { session, scopes, heartbeat_interval, epoch, verdict, window, lost, .. } => {
-            Frame::AuthSuccess(proto::AuthSuccess {
-                session_id: session.as_str().to_owned(),
-                scopes: scopes.clone(),
-                heartbeat_interval_ms: millis(*heartbeat_interval),
-                epoch: epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
-                resumed: words::resumed(*verdict),
-                reason: words::doubt(*verdict).unwrap_or_default().to_owned(),
-                max_in_flight: window.entries,
-                max_in_flight_bytes: window.bytes,
-                gap: lost.map(|lost| proto::ResumeMailbox {
-                    epoch: lost.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
-                    positions: Some(lanes(&lost.seen)),
-                }),
-            })
-        }
+        // Written by functions of their own.
+        ServerFrame::Event(_) | ServerFrame::FeedEvent(_) => return None,
+        ServerFrame::AuthSuccess {
+            session, scopes, heartbeat_interval, epoch, verdict, window, lost, feed, ..
+        } => Frame::AuthSuccess(proto::AuthSuccess {
+            session_id: session.as_str().to_owned(),
+            scopes: scopes.clone(),
+            heartbeat_interval_ms: millis(*heartbeat_interval),
+            epoch: epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+            resumed: words::resumed(*verdict),
+            reason: words::doubt(*verdict).unwrap_or_default().to_owned(),
+            max_in_flight: window.entries,
+            max_in_flight_bytes: window.bytes,
+            gap: lost.map(|lost| proto::ResumeMailbox {
+                epoch: lost.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+                positions: Some(lanes(&lost.seen)),
+            }),
+            feed: feed.as_ref().map(feed_point),
+        }),
         ServerFrame::AuthError { rejection, message, .. } => {
             Frame::AuthError(proto::AuthError { code: rejection.name().to_owned(), message: message.clone() })
         }
-        ServerFrame::HeartbeatAck { next, heads, .. } => Frame::HeartbeatAck(proto::HeartbeatAck {
+        ServerFrame::HeartbeatAck { next, heads, feed, .. } => Frame::HeartbeatAck(proto::HeartbeatAck {
             next_heartbeat_ms: now.after(*next).as_millis(),
             heads: heads.as_ref().map(lanes),
+            feed: feed.as_ref().map(feed_point),
         }),
         ServerFrame::Gap { gap, .. } => Frame::Gap(gap_of(gap)),
+        ServerFrame::FeedGap { gap, .. } => Frame::Gap(proto::Gap {
+            reason: words::feed_loss(gap.loss).to_owned(),
+            count: gap.count(),
+            epoch: gap.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+            from: gap.from,
+            to: if gap.from > 0 { gap.to } else { 0 },
+            log: "feed".to_owned(),
+            ..proto::Gap::default()
+        }),
         ServerFrame::ReplayComplete { epoch, heads } => {
             Frame::ReplayComplete(proto::ReplayComplete { epoch: epoch.to_string(), heads: Some(lanes(heads)) })
         }
@@ -130,6 +170,7 @@ fn gap_of(gap: &Gap) -> proto::Gap {
         event_id: MessageId::of_gap(gap.position).as_str().to_owned(),
         reason: words::left(gap.left.map(|left| left.reason)).to_owned(),
         count: gap.count,
+        log: "mailbox".to_owned(),
         ..proto::Gap::default()
     };
     if let Some(GapRange { lane, from, to, epoch, .. }) = gap.left {

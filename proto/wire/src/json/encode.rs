@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use waystation_domain::{Gap, GapRange, MessageId, Pattern, PerLane, Timestamp};
+use waystation_domain::{
+    FeedEvent, FeedGap, FeedPoint, FeedPosition, Gap, GapRange, MessageId, Pattern, PerLane, Timestamp,
+};
 
 use crate::frame::{AckStatus, EventFrame, ServerFrame};
 use crate::stamp::FrameStamp;
@@ -13,14 +16,26 @@ use crate::words;
 /// Writes a frame as JSON text behind what `out` holds.
 pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     let mut out = Text(out);
-    if let ServerFrame::Event(event) = frame {
-        return encode_event(event, stamp, &mut out);
+    match frame {
+        ServerFrame::Event(event) => encode_event(event, stamp, &mut out),
+        ServerFrame::FeedEvent(event) => out.0.extend_from_slice(event.json(stamp.now)),
+        ServerFrame::Gap { gap, as_event } => encode_gap(gap, *as_event, stamp, &mut out),
+        ServerFrame::FeedGap { gap, as_event } => encode_feed_gap(gap, *as_event, stamp, &mut out),
+        ServerFrame::AuthSuccess { .. }
+        | ServerFrame::AuthError { .. }
+        | ServerFrame::HeartbeatAck { .. }
+        | ServerFrame::ReplayComplete { .. }
+        | ServerFrame::Subscribed { .. }
+        | ServerFrame::Error { .. }
+        | ServerFrame::RateLimit { .. }
+        | ServerFrame::AckResult { .. }
+        | ServerFrame::SendAck { .. }
+        | ServerFrame::AuthRefreshed { .. }
+        | ServerFrame::Reconnect { .. } => {
+            let (kind, payload) = payload(frame, stamp.now);
+            enveloped(kind, frame.reply_to(), &payload, stamp, &mut out);
+        }
     }
-    if let ServerFrame::Gap { gap, as_event } = frame {
-        return encode_gap(gap, *as_event, stamp, &mut out);
-    }
-    let (kind, payload) = payload(frame, stamp.now);
-    enveloped(kind, frame.reply_to(), &payload, stamp, &mut out);
 }
 
 /// Text on its way.
@@ -90,6 +105,50 @@ fn encode_event(EventFrame { entry, redelivered }: &EventFrame, stamp: FrameStam
     ));
 }
 
+/// An event of a feed: the same text for everybody who gets it.
+pub(crate) fn encode_feed_event(event: &FeedEvent, now: Timestamp) -> Bytes {
+    let mut text = Vec::with_capacity(512 + event.data.len());
+    let mut out = Text(&mut text);
+    let FeedEvent { id, event_type, position, .. } = event;
+    out.put(format_args!(r#"{{"type":"event","id":"{id}","timestamp":"{now}","payload":"#));
+    out.put(format_args!(r#"{{"eventId":"{id}","eventType":"{event_type}","data":"#));
+    out.push(&String::from_utf8_lossy(&event.data));
+    out.push(r#","requiresAck":false"#);
+    if let Some(channel) = &event.channel {
+        out.put(format_args!(r#","channelId":"{channel}""#));
+    }
+    if let Some(sender) = &event.sender {
+        out.put(format_args!(r#","senderOrchestratorId":"{sender}""#));
+    }
+    if let Some(trace) = &event.trace {
+        out.put(format_args!(r#","traceparent":"{trace}""#));
+    }
+    let FeedPosition { epoch, sequence } = position;
+    out.put(format_args!(r#","log":"feed","sequence":{sequence},"epoch":"{epoch}","sentAt":"{now}"}}}}"#));
+    text.into()
+}
+
+fn encode_feed_gap(gap: &FeedGap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) {
+    let mut data = json!({"log": "feed", "reason": words::feed_loss(gap.loss), "count": gap.count()});
+    if let Some(epoch) = gap.epoch {
+        data["epoch"] = epoch.to_string().into();
+    }
+    if gap.from > 0 {
+        (data["from"], data["to"]) = (gap.from.into(), gap.to.into());
+    }
+    if !as_event {
+        return enveloped("gap", None, &data, stamp, out);
+    }
+    let event = json!({
+        "eventId": format!("feed.gap.{}", gap.to),
+        "eventType": "system.gap",
+        "data": data,
+        "requiresAck": false,
+        "log": "feed",
+    });
+    enveloped("event", None, &event, stamp, out);
+}
+
 fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) {
     let data = gap_fields(gap);
     if !as_event {
@@ -129,6 +188,10 @@ fn lanes(numbers: &PerLane<u64>) -> Value {
     numbers.iter().map(|(lane, number)| (lane.name().to_owned(), Value::from(*number))).collect()
 }
 
+fn feed_point(point: &FeedPoint) -> Value {
+    json!({"epoch": point.epoch.map(|epoch| epoch.to_string()), "position": point.sequence})
+}
+
 fn names(patterns: &[Pattern]) -> Vec<&str> {
     patterns.iter().map(Pattern::as_str).collect()
 }
@@ -136,7 +199,9 @@ fn names(patterns: &[Pattern]) -> Vec<&str> {
 /// Type and payload of every frame that answers or informs.
 fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
     match frame {
-        ServerFrame::AuthSuccess { session, scopes, heartbeat_interval, epoch, verdict, window, lost, .. } => {
+        ServerFrame::AuthSuccess {
+            session, scopes, heartbeat_interval, epoch, verdict, window, lost, feed, ..
+        } => {
             let mut payload = json!({
                 "sessionId": session.as_str(),
                 "scopes": scopes,
@@ -156,16 +221,22 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
                 let epoch = lost.epoch.map(|epoch| epoch.to_string());
                 add("gap", json!({"reason": "possibly_lost", "epoch": epoch, "positions": lanes(&lost.seen)}));
             }
+            if let Some(feed) = feed {
+                payload["feed"] = feed_point(feed);
+            }
             ("auth_success", payload)
         }
         ServerFrame::AuthError { rejection, message, .. } => {
             ("auth_error", json!({"code": rejection.name(), "message": message}))
         }
-        ServerFrame::HeartbeatAck { next, heads, .. } => {
+        ServerFrame::HeartbeatAck { next, heads, feed, .. } => {
             let mut payload = json!({"serverTime": now.to_string(), "nextHeartbeat": now.after(*next).to_string()});
             if let Some(heads) = heads {
                 payload["heads"] = lanes(heads);
                 payload["asOf"] = now.to_string().into();
+            }
+            if let Some(feed) = feed {
+                payload["feed"] = feed_point(feed);
             }
             ("heartbeat_ack", payload)
         }
@@ -204,7 +275,9 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
             ("rate_limit", payload)
         }
         ServerFrame::Reconnect { reason, delay } => ("reconnect", json!({"reason": reason, "delay": millis(*delay)})),
-        ServerFrame::Event(_) | ServerFrame::Gap { .. } => unreachable!("encoded by functions of their own"),
+        ServerFrame::Event(_) | ServerFrame::FeedEvent(_) | ServerFrame::FeedGap { .. } | ServerFrame::Gap { .. } => {
+            unreachable!("encoded by functions of their own")
+        }
     }
 }
 

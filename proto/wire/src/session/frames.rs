@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use waystation_domain::policy::{Forbidden, FrameKind, Identity};
-use waystation_domain::{ReportedStatus, Subscriptions, TokenClass};
+use waystation_domain::{FeedPoint, ReportedStatus, Subscriptions, TokenClass};
 
 use super::{Busy, CallFailed, Command, CompareAnswer, Session};
 use crate::close::CloseCode;
@@ -146,7 +146,8 @@ impl Session {
             }
         }
         if let Some(Busy::Heartbeat { reply_to }) = self.busy.take_if(|busy| matches!(busy, Busy::Heartbeat { .. })) {
-            self.send(ServerFrame::HeartbeatAck { reply_to, next: self.config.heartbeat, heads });
+            let feed = self.feed_point();
+            self.send(ServerFrame::HeartbeatAck { reply_to, next: self.config.heartbeat, heads, feed });
         }
         self.step(now);
     }
@@ -174,14 +175,15 @@ impl Session {
     }
 
     /// The store has answered a change of subscriptions, or not.
-    pub fn handle_subscribed(&mut self, subscribed: Result<(), CallFailed>, now: Instant) {
+    pub fn handle_subscribed(&mut self, subscribed: Result<Option<FeedPoint>, CallFailed>, now: Instant) {
         let Some(Busy::Subscribe { reply_to, wanted }) =
             self.busy.take_if(|busy| matches!(busy, Busy::Subscribe { .. }))
         else {
             return;
         };
         match subscribed {
-            Ok(()) => {
+            Ok(head) => {
+                self.change_feed(&wanted, head);
                 self.subscriptions = wanted;
                 self.tell_subscriptions(reply_to);
             }

@@ -14,6 +14,8 @@ use crate::frame::{
     Ack, AckStatus, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, Outgoing, Received, Sent,
 };
 
+mod feed;
+
 struct World {
     session: Session,
     now: Instant,
@@ -55,7 +57,8 @@ fn ack_of(ids: Vec<MessageId>) -> ClientFrame {
 
 fn opening(activation: Option<Activation>) -> Opening {
     let allowance = Allowance { window: Window::default(), messages: None, messages_announced: None };
-    Opening { activation, verdict: ResumeVerdict::Fresh, subscriptions: Subscriptions::default(), allowance }
+    let (verdict, subscriptions) = (ResumeVerdict::Fresh, Subscriptions::default());
+    Opening { activation, verdict, subscriptions, allowance, feed_head: None }
 }
 
 impl World {
@@ -66,6 +69,7 @@ impl World {
             session: "s1".parse().unwrap(),
             auth_frame: Some("f1".into()),
             resume: None,
+            resume_feed: None,
             announces_client: true,
             knows_gaps: true,
         };
@@ -470,7 +474,7 @@ fn subscriptions_are_answered_once_they_are_stored() {
     world.frame(ClientFrame::Subscribe { patterns, channels: Default::default() });
     assert!(matches!(&world.asked[..], [Command::Subscribe(wanted)] if wanted.patterns.len() == 1));
     assert!(!world.session.wants_input());
-    world.session.handle_subscribed(Ok(()), world.now);
+    world.session.handle_subscribed(Ok(None), world.now);
     world.run();
     assert!(matches!(&world.sent[..], [.., ServerFrame::Subscribed { patterns, .. }] if patterns.len() == 1));
     let many = (0..51).map(|n| format!("t{n}").parse().unwrap()).collect();

@@ -1,14 +1,16 @@
 //! What goes into a session and what comes out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use waystation_domain::{
-    AckRange, Activation, Charge, Entry, Gap, Heads, MessageId, MessageRef, Nack, PerLane, Reject, ReportedStatus,
-    ResumePoint, ResumeVerdict, ScopeSet, SessionId, Subscriptions, Timestamp, Window,
+    AckRange, Activation, Charge, Entry, FeedGap, FeedPoint, FeedPosition, Gap, Heads, MessageId, MessageRef, Nack,
+    PerLane, Reject, ReportedStatus, ResumePoint, ResumeVerdict, ScopeSet, SessionId, Subscriptions, Timestamp, Window,
 };
 
 use crate::close::CloseCode;
+use crate::feed::SharedEvent;
 use crate::frame::{ErrorCode, Outgoing, Sent, ServerFrame};
 
 /// Numbers of a session; the same for all of a gateway.
@@ -65,6 +67,8 @@ pub struct ClientProfile {
     pub auth_frame: Option<String>,
     /// What it remembered.
     pub resume: Option<ResumePoint>,
+    /// What it remembered of the feed.
+    pub resume_feed: Option<FeedPoint>,
     /// It announced `client{}`.
     pub announces_client: bool,
     /// It knows the `gap` frame.
@@ -82,6 +86,8 @@ pub struct Opening {
     pub subscriptions: Subscriptions,
     /// What the client may.
     pub allowance: Allowance,
+    /// Where the feed was, if anything is subscribed.
+    pub feed_head: Option<FeedPoint>,
 }
 
 /// What the organization lets a client do.
@@ -181,6 +187,12 @@ pub enum Command {
     },
     /// Replace the daemon's subscriptions, then [`super::Session::handle_subscribed`].
     Subscribe(Subscriptions),
+    /// What is subscribed has changed: whoever matches events must know.
+    Filter(Subscriptions),
+    /// Follow the feed, then [`super::Session::handle_feed`].
+    Follow(FollowRequest),
+    /// The session reads at its own pace: nothing comes by itself any more.
+    Unfollow,
     /// Route a message, then [`super::Session::handle_sent`].
     Route {
         /// The frame.
@@ -275,6 +287,43 @@ pub enum CallFailed {
     SessionUnknown,
     /// Another session holds the mailbox.
     NotHolder,
+}
+
+/// Asks for what follows in the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowRequest {
+    /// Comes back with the answer.
+    pub number: u64,
+    /// After this point; `None`: from the head on.
+    pub from: Option<FeedPoint>,
+}
+
+/// What follows in the feed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Of the request.
+    pub number: u64,
+    /// To be told first.
+    pub gaps: Vec<FeedGap>,
+    /// What is wanted of it.
+    pub events: Vec<Arc<SharedEvent>>,
+    /// All up to here is told by this answer.
+    pub at: FeedPoint,
+    /// That is the head: from now on events come by themselves.
+    pub is_live: bool,
+}
+
+/// Something of the feed. For one session it comes in order.
+#[derive(Clone, Debug)]
+pub enum FeedNews {
+    /// The answer to a request.
+    Followed(Followed),
+    /// An event that is wanted.
+    Event(Arc<SharedEvent>),
+    /// What is not there any more.
+    Gap(FeedGap),
+    /// All up to here has come.
+    Reached(FeedPosition),
 }
 
 /// Reads on.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use secrecy::SecretString;
-use waystation_domain::{MessageId, ReportedStatus, Subscriptions};
+use waystation_domain::{FeedPoint, MessageId, ReportedStatus, Subscriptions};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_wire::{
@@ -17,6 +17,7 @@ use waystation_wire::{
 
 use super::socket::{Incoming, Socket};
 use super::{Opened, renewal};
+use crate::feeds::{Seat, Viewer};
 use crate::registry::{Event, Report};
 use crate::upstream::{OpenFailed, SessionKey};
 use crate::{Parts, drain};
@@ -42,8 +43,8 @@ pub(super) struct Live {
     calls: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     /// Bytes written when a write began to wait, and since when.
     stalled: Option<(u64, Instant)>,
-    /// What the session wants that the socket has no room for.
-    held: Option<Command>,
+    /// Its place at the feed, once something is subscribed.
+    seat: Option<Seat>,
 }
 
 /// What a call brought.
@@ -51,7 +52,7 @@ enum Answer {
     Read(Result<ReadResult, CallFailed>),
     Settled(Result<SettleAnswer, CallFailed>),
     Compared(Result<CompareAnswer, CallFailed>),
-    Subscribed(Result<(), CallFailed>),
+    Subscribed(Result<Option<FeedPoint>, CallFailed>),
     Sent(Option<String>, SendOutcome),
     /// And the term in which it was asked for.
     Reopened(Result<Opening, Option<Ending>>, u64),
@@ -86,7 +87,7 @@ impl Live {
             reopen: None,
             calls: FuturesUnordered::new(),
             stalled: None,
-            held: None,
+            seat: None,
         }
     }
 
@@ -132,7 +133,7 @@ impl Live {
                 Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, socket, now)),
                 Happened::Answered(answer) => self.take_answer(answer, now),
                 Happened::Received(Incoming::Frame(received)) => {
-                    self.tell_heartbeat(&received);
+                    self.note_heartbeat(&received);
                     self.session.handle_frame(received, now);
                 }
                 Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
@@ -146,7 +147,7 @@ impl Live {
                 }
             }
             if self.opened.registration.handle.events.take_lost() {
-                self.session.handle_possible_loss(now);
+                self.session.handle_overflow(now);
             }
         }
     }
@@ -159,8 +160,12 @@ impl Live {
         }
     }
 
-    fn tell_heartbeat(&self, received: &Result<Received, FrameError>) {
+    fn note_heartbeat(&self, received: &Result<Received, FrameError>) {
         if let Ok(Received { frame: ClientFrame::Heartbeat(heartbeat), .. }) = received {
+            if let Some(seat) = &self.seat {
+                // What is told of the feed in answer to this heartbeat or the next one.
+                seat.mark();
+            }
             self.tell(ActivityKind::HeartbeatReceived, heartbeat.status.map_or("", ReportedStatus::name));
         }
     }
@@ -185,6 +190,7 @@ impl Live {
         match event {
             Event::Report(to) => drop(to.send(self.report(socket, now))),
             Event::Push(push) => self.session.handle_push(push, now),
+            Event::Feed(news) => self.session.handle_feed(news, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
                 let after = Duration::from_millis(after.into());
@@ -250,14 +256,25 @@ impl Live {
 
     /// Does what the session wants, as far as the socket has room.
     fn perform(&mut self, socket: &mut Socket) -> Option<End> {
-        while let Some(command) = self.held.take().or_else(|| self.session.next_command()) {
+        while let Some(command) = self.session.next_command() {
             match command {
                 Command::Send(frame) => {
-                    if !socket.has_room() {
-                        self.held = Some(Command::Send(frame));
+                    if !socket.has_room(&frame) {
+                        self.session.put_back(Command::Send(frame));
                         return None;
                     }
                     socket.queue(&frame);
+                }
+                Command::Filter(wanted) => self.filter(wanted),
+                Command::Follow(request) => {
+                    if let Some(seat) = &self.seat {
+                        seat.follow(request);
+                    }
+                }
+                Command::Unfollow => {
+                    if let Some(seat) = &self.seat {
+                        seat.unfollow();
+                    }
                 }
                 Command::Close(code) => return Some(End::Close(code)),
                 Command::Reopen => self.reopen_now(),
@@ -274,6 +291,24 @@ impl Live {
         None
     }
 
+    /// Other events are wanted.
+    fn filter(&mut self, wanted: Subscriptions) {
+        match &self.seat {
+            _ if wanted.patterns.is_empty() => self.seat = None,
+            Some(seat) => seat.filter(wanted),
+            None => {
+                let handle = self.opened.registration.handle.clone();
+                let viewer = Viewer {
+                    orchestrator: self.opened.key.orchestrator.clone(),
+                    daemon: self.opened.request.daemon.clone(),
+                    scopes: handle.claims().scopes,
+                    subscriptions: wanted,
+                };
+                self.seat = Some(self.parts.feeds.sit(&self.opened.key.organization, handle, viewer));
+            }
+        }
+    }
+
     /// A new token takes the place of the present one, or is refused.
     fn renew(&mut self, reply_to: Option<String>, token: &str) {
         let handle = &self.opened.registration.handle;
@@ -283,7 +318,10 @@ impl Live {
             let left = claims.expires.since(self.parts.context.clock.now());
             self.expires = self.parts.context.clock.instant() + left;
             self.opened.request.token = SecretString::from(token);
-            handle.renew(claims);
+            if let Some(seat) = &self.seat {
+                seat.allow(claims.scopes);
+            }
+            handle.renew(claims, SecretString::from(token));
             renewed
         });
         self.session.handle_refreshed(reply_to, renewed);
@@ -317,7 +355,14 @@ impl Live {
                     message.id.clone().unwrap_or_else(|| MessageId::minted(self.parts.context.entropy.large_number()));
                 Box::pin(async move { Answer::Sent(reply_to, upstream.send(&token, id, *message).await) })
             }
-            Command::Send(_) | Command::Close(_) | Command::Reopen | Command::Renew { .. } | Command::Note(_) => return,
+            Command::Send(_)
+            | Command::Close(_)
+            | Command::Reopen
+            | Command::Renew { .. }
+            | Command::Filter(_)
+            | Command::Follow(_)
+            | Command::Unfollow
+            | Command::Note(_) => return,
         });
     }
 
@@ -341,7 +386,8 @@ impl Live {
             tracing::debug!("the last acks of a session did not reach the store");
         }
         let (drained, goodbye) = (self.session.is_draining(), self.session.has_said_goodbye());
-        let Live { parts, opened, .. } = *self;
+        let Live { parts, opened, seat, .. } = *self;
+        drop(seat);
         let Opened { key, registration, .. } = opened;
         drop(registration);
         let (lifecycle, upstream) = (parts.context.lifecycle.clone(), parts.upstream.clone());

@@ -21,6 +21,7 @@ use crate::Parts;
 const READ_BUFFER: usize = 128;
 /// Frames wait in the log rather than here beyond so many bytes.
 const BUFFERED: usize = 64 * 1024;
+const BUFFERED_EVENTS: usize = 16 * 1024;
 /// Control frames are counted over this period.
 const CONTROL_PERIOD: Duration = Duration::from_secs(10);
 /// How long a close is waited for.
@@ -88,9 +89,10 @@ impl Socket {
         self.frames
     }
 
-    /// Whether another frame may be queued.
-    pub(super) fn has_room(&self) -> bool {
-        self.inner.get_ref().waiting() < BUFFERED
+    /// Whether a frame may be queued. Of a feed less waits here: whoever does not read it is one of many.
+    pub(super) fn has_room(&self, frame: &ServerFrame) -> bool {
+        let most = if matches!(frame, ServerFrame::FeedEvent(_)) { BUFFERED_EVENTS } else { BUFFERED };
+        self.inner.get_ref().waiting() < most
     }
 
     /// Whether something waits to be written.

@@ -20,7 +20,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&self, event: Event) {
+    pub(crate) fn push(&self, event: Event) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         if events.len() < MOST || event.is_vital() {
             events.push_back(event);

@@ -110,12 +110,12 @@ impl From<FeedPosition> for FeedPoint {
 }
 
 /// Where reading begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedStart {
-    /// After this sequence.
+    /// After this sequence: all that are kept follow.
     pub after: u64,
-    /// What was remembered is not what the log holds: something that was seen may be lost.
-    pub is_doubtful: bool,
+    /// What is not told before them, at most one of each kind.
+    pub gaps: Vec<FeedGap>,
 }
 
 impl FeedExtent {
@@ -135,15 +135,27 @@ impl FeedExtent {
         owner.or(self.epochs.first()).map(|(epoch, _)| *epoch)
     }
 
-    /// Where somebody goes on who remembers a point. Never later than what it has seen, so nothing is skipped.
+    /// Where somebody goes on who remembers a point. Never later than what it has seen, so nothing is skipped in silence.
     pub fn start(&self, point: FeedPoint) -> FeedStart {
-        if point.sequence == 0 {
-            return FeedStart { after: 0, is_doubtful: false };
-        }
         let known = self.epochs.iter().position(|(epoch, _)| Some(*epoch) == point.epoch);
-        let Some(index) = known else { return FeedStart { after: self.floor, is_doubtful: true } };
-        let last = self.epochs.get(index + 1).map_or(self.head, |(_, first)| first - 1);
-        FeedStart { after: point.sequence.min(last), is_doubtful: point.sequence > last }
+        let (after, lost) = match known {
+            _ if point.sequence == 0 => (0, None),
+            // Nothing is known of that epoch: everything there is may be new.
+            None => (self.floor, Some(0)),
+            Some(index) => {
+                let last = self.epochs.get(index + 1).map_or(self.head, |(_, first)| first - 1);
+                (point.sequence.min(last), (point.sequence > last).then_some(last + 1))
+            }
+        };
+        let (epoch, to) = (point.epoch, point.sequence);
+        let lost = lost.map(|from| FeedGap { loss: FeedLoss::PossiblyLost, epoch, from, to });
+        let trimmed = (after < self.floor).then(|| FeedGap {
+            loss: FeedLoss::Trimmed,
+            epoch: self.owner(self.floor),
+            from: after + 1,
+            to: self.floor,
+        });
+        FeedStart { after: after.max(self.floor), gaps: lost.into_iter().chain(trimmed).collect() }
     }
 }
 
@@ -206,20 +218,29 @@ mod tests {
         FeedExtent { epochs: vec![(epoch(1), 1), (epoch(2), 11)], head: 20, floor: 5 }
     }
 
-    fn start(epoch: u64, sequence: u64) -> (u64, bool) {
+    /// Where reading begins, and the sequences of the gaps.
+    fn start(epoch: u64, sequence: u64) -> (u64, Vec<(FeedLoss, u64, u64)>) {
         let start = extent().start(FeedPoint { epoch: Some(Epoch::from_raw(epoch)), sequence });
-        (start.after, start.is_doubtful)
+        (start.after, start.gaps.iter().map(|gap| (gap.loss, gap.from, gap.to)).collect())
     }
 
     #[test]
     fn a_position_is_judged_by_what_its_epoch_owns() {
-        assert_eq!(start(2, 20), (20, false));
-        assert_eq!(start(2, 21), (20, true), "the future");
-        assert_eq!(start(1, 10), (10, false), "nothing was lost at the end of the epoch");
-        assert_eq!(start(1, 12), (10, true), "what came after 10 was lost");
-        assert_eq!(start(3, 7), (5, true), "an epoch that is not known: everything there is");
-        assert_eq!(start(3, 0), (0, false), "the beginning");
-        assert_eq!(FeedExtent::default().start(FeedPoint { epoch: Some(epoch(9)), sequence: 4 }).after, 0);
+        let lost = |from, to| (FeedLoss::PossiblyLost, from, to);
+        assert_eq!(start(2, 20), (20, vec![]));
+        assert_eq!(start(2, 21), (20, vec![lost(21, 21)]), "the future");
+        assert_eq!(start(1, 10), (10, vec![]), "nothing was lost at the end of the epoch");
+        assert_eq!(start(1, 12), (10, vec![lost(11, 12)]), "what came after 10 was lost");
+        assert_eq!(start(3, 7), (5, vec![lost(0, 7)]), "an epoch that is not known: everything there is");
+        let trimmed = |from| (FeedLoss::Trimmed, from, 5);
+        assert_eq!(start(1, 3), (5, vec![trimmed(4)]));
+        assert_eq!(start(3, 0), (5, vec![trimmed(1)]), "the beginning");
+        let empty = FeedExtent::default().start(FeedPoint { epoch: Some(epoch(9)), sequence: 4 });
+        assert_eq!((empty.after, empty.gaps.len()), (0, 1));
+        let short = FeedExtent { head: 8, floor: 6, ..FeedExtent { epochs: vec![(epoch(1), 1)], ..extent() } };
+        let both = FeedExtent { epochs: vec![(epoch(1), 1), (epoch(2), 4)], ..short };
+        let start = both.start(FeedPoint { epoch: Some(epoch(1)), sequence: 9 });
+        assert_eq!((start.after, start.gaps[0].from, start.gaps[1].from), (6, 4, 4));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Between the contract's messages and the domain's types, in both directions.
 
+mod feeds;
+
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +17,10 @@ use waystation_proto::gateway::v1 as gateway;
 use waystation_proto::router::v1 as router;
 
 use crate::fault::Fault;
+pub use feeds::{
+    extent_from, extent_to, feed_event_from, feed_event_to, feed_gap_to, feed_point_from, feed_position_from,
+    feed_position_to,
+};
 
 /// Reads a text of a request as a type of the domain.
 ///
@@ -181,9 +187,7 @@ pub fn entry_from(entry: gateway::Entry) -> Result<Entry, Fault> {
         channel: parse_optional("entry.channel_id", &entry.channel_id)?,
         data: entry.data,
         attempt: entry.attempt,
-        trace: (!entry.traceparent.is_empty())
-            .then(|| entry.traceparent.parse().map_err(|error| Fault::field("entry.traceparent", error)))
-            .transpose()?,
+        trace: parse_optional("entry.traceparent", &entry.traceparent)?,
         sender: parse_optional("entry.sender_orchestrator_id", &entry.sender_orchestrator_id)?,
     })
 }

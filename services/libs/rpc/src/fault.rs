@@ -80,6 +80,12 @@ impl Fault {
         Fault { field: self.field.map(|field| format!("{prefix}.{field}")), ..self }
     }
 
+    /// Which of several things the fault is about.
+    #[must_use]
+    pub fn about(self, what: &str) -> Fault {
+        Fault { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// Its reason as callers get it.
     pub fn reason(&self) -> ErrorReason {
         self.reason

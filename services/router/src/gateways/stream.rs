@@ -10,9 +10,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use waystation_domain::IncarnationId;
 use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
-use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse, Push};
+use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse};
 use waystation_rpc::{Activities, Bearer, channel};
 use waystation_runtime::Context;
+
+use super::Hinted;
 
 /// A stream that says nothing is pinged so often …
 const PING: Duration = Duration::from_secs(2);
@@ -74,7 +76,7 @@ impl From<Status> for Ended {
 
 impl Stream {
     /// Runs until the gateway is gone from the table or the process stops.
-    pub(super) async fn run(self, mut hints: mpsc::Receiver<Push>) {
+    pub(super) async fn run(self, mut hints: mpsc::Receiver<Hinted>) {
         let lifecycle = self.context.lifecycle.clone();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -100,7 +102,7 @@ impl Stream {
 
     /// Dials, then carries hints until the stream breaks. Hints that wait meanwhile are not lost by that:
     /// the gateway drops what it has sent already.
-    async fn carry(&self, hints: &mut mpsc::Receiver<Push>) -> Ended {
+    async fn carry(&self, hints: &mut mpsc::Receiver<Hinted>) -> Ended {
         match self.dial().await {
             Ok((frames, answers)) => self.forward(hints, frames, answers).await,
             Err(status) => status.into(),
@@ -118,14 +120,21 @@ impl Stream {
         Ok((frames, answers))
     }
 
-    fn frame(&self, pushes: Vec<Push>, dropped: bool) -> DeliverRequest {
+    fn frame(&self, hints: Vec<Hinted>, dropped: bool) -> DeliverRequest {
+        let (mut pushes, mut feeds) = (Vec::with_capacity(hints.len()), Vec::new());
+        for hint in hints {
+            match hint {
+                Hinted::Session(push) => pushes.push(push),
+                Hinted::Feed(push) => feeds.push(push),
+            }
+        }
         let wants_activity = self.activities.are_watched();
-        DeliverRequest { incarnation_id: self.incarnation.to_string(), pushes, dropped, wants_activity }
+        DeliverRequest { incarnation_id: self.incarnation.to_string(), pushes, feeds, dropped, wants_activity }
     }
 
     async fn forward(
         &self,
-        hints: &mut mpsc::Receiver<Push>,
+        hints: &mut mpsc::Receiver<Hinted>,
         frames: mpsc::Sender<DeliverRequest>,
         mut answers: Streaming<DeliverResponse>,
     ) -> Ended {

@@ -31,6 +31,9 @@ const WRITING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::Messag
 const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.RouterService/RouteMessage", own(Scope::MessagesWrite)),
     ("/waystation.router.v1.RouterService/RouteMessages", own(Scope::MessagesWrite)),
+    ("/waystation.router.v1.RouterService/PublishEvent", own(Scope::EventsWrite)),
+    ("/waystation.router.v1.RouterService/PublishEvents", own(Scope::EventsWrite)),
+    ("/waystation.router.v1.RouterService/WatchEvents", own(Scope::EventsRead)),
     ("/waystation.router.v1.RouterService/GetMessage", own(Scope::MessagesRead)),
     ("/waystation.router.v1.RouterService/GetMailbox", own(Scope::MessagesRead)),
     ("/waystation.router.v1.RouterService/GetPresence", own(Scope::PresenceRead)),
@@ -52,6 +55,8 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.SessionService/Acknowledge", GATEWAYS),
     ("/waystation.router.v1.SessionService/CloseSession", GATEWAYS),
     ("/waystation.router.v1.SessionService/UpdateInterest", GATEWAYS),
+    ("/waystation.router.v1.SessionService/CompareFeeds", GATEWAYS),
+    ("/waystation.router.v1.SessionService/ReadFeed", GATEWAYS),
     ("/waystation.router.v1.SessionService/SendMessages", GATEWAYS),
     ("/waystation.router.v1.SessionService/ReportDaemon", GATEWAYS),
     ("/waystation.router.v1.SessionService/RegisterDaemon", GATEWAYS),

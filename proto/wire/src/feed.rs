@@ -1,0 +1,40 @@
+//! Events of a feed on their way to many clients: each is encoded once for each format, however many get it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use waystation_domain::{FeedEvent, Timestamp};
+
+use crate::{binary, json};
+
+/// An event that connections share. Equal if the events are.
+#[derive(Debug)]
+pub struct SharedEvent {
+    /// What was published.
+    pub event: FeedEvent,
+    json: OnceLock<Bytes>,
+    binary: OnceLock<Bytes>,
+}
+
+impl SharedEvent {
+    /// Shares an event.
+    pub fn new(event: FeedEvent) -> Arc<SharedEvent> {
+        Arc::new(SharedEvent { event, json: OnceLock::new(), binary: OnceLock::new() })
+    }
+
+    /// The frame as JSON text. `now` is told as the moment of sending if it has not been encoded before.
+    pub(crate) fn json(&self, now: Timestamp) -> &Bytes {
+        self.json.get_or_init(|| json::encode_feed_event(&self.event, now))
+    }
+
+    /// The frame as a protobuf message, likewise.
+    pub(crate) fn binary(&self, now: Timestamp) -> &Bytes {
+        self.binary.get_or_init(|| binary::encode_feed_event(&self.event, now))
+    }
+}
+
+impl PartialEq for SharedEvent {
+    fn eq(&self, other: &SharedEvent) -> bool {
+        self.event == other.event
+    }
+}
