@@ -127,6 +127,12 @@ async fn call(address: &str, path: &str, token: &str, request: Vec<u8>) -> Resul
     tokio::time::timeout(Duration::from_secs(2), exchange).await.unwrap_or(Ok(Bytes::new()))
 }
 
+/// What the victim alone may see.
+fn event(id: &str) -> waystation_proto::router::v1::PublishEventRequest {
+    let data = r#"{"n":"birdsong"}"#.into();
+    waystation_proto::router::v1::PublishEventRequest { event_id: id.into(), data, ..Backend::event("invoice.paid", 0) }
+}
+
 /// The victim's things, and an attacker of another organization with every scope that there is.
 struct Scene {
     cell: Cell,
@@ -197,6 +203,7 @@ async fn scene() -> Scene {
     let token = login["accessToken"].as_str().unwrap().to_owned();
     let mut victim = Daemon::connect(&cell.dev.gateway_url, orchestrator, "d-canary", &token).await;
     victim.events(1).await;
+    backend.try_publish(event("e-canary")).await.unwrap();
     let things = BTreeMap::from([
         ("organization_id", "dev".to_owned()),
         ("orchestrator_organization_id", "dev".to_owned()),
@@ -205,6 +212,9 @@ async fn scene() -> Scene {
         ("session_id", victim.welcome["payload"]["sessionId"].as_str().unwrap().to_owned()),
         ("message_id", "m-canary".to_owned()),
         ("message_ids", "m-canary".to_owned()),
+        ("event_id", "e-canary".to_owned()),
+        ("event_type", "invoice.paid".to_owned()),
+        ("event_types", "*".to_owned()),
         ("api_key", theirs.api_key.clone()),
         ("api_key_id", theirs.api_key),
         ("family", login["sessionId"].as_str().unwrap().to_owned()),
@@ -358,13 +368,18 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
             | RestCall::SetStatus
             | RestCall::SetPresence
             | RestCall::GetConfig
+            | RestCall::GetEvents
+            | RestCall::AckEvents
             | RestCall::ListSessions => {
-                let body = json!({"status": "active"});
+                let body = json!({"status": "active", "eventIds": ["m-canary", "e-canary"]});
                 let body = if call.method() == "GET" { Value::Null } else { body };
                 let body = if call == RestCall::SetPresence { json!({"status": "away"}) } else { body };
                 let answer = ask(call, &path(""), body, Some(&scene.daemon_token)).await;
                 assert_eq!(answer.0, 200, "{call:?} {answer:?}");
                 assert!(!holds_canary(answer.1.as_bytes()), "{call:?}");
+                if call == RestCall::AckEvents {
+                    assert!(answer.1.contains(r#""acknowledged":0"#), "{}", answer.1);
+                }
                 continue;
             }
             RestCall::GetKeys => {
@@ -376,6 +391,33 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
         assert!(found.0 >= 400, "{call:?} {found:?}");
     }
     assert_eq!(scene.cell.backend().sessions("orla-canary").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_feed_is_its_tenants_alone() {
+    let mut scene = scene().await;
+    let mut stranger = Daemon::connect(&scene.cell.dev.gateway_url, "mallory", "d1", &scene.daemon_token).await;
+    for daemon in [&mut stranger, &mut scene.victim] {
+        daemon.send(frame("subscribe", json!({"eventTypes": ["*"]}))).await;
+        daemon.heartbeat().await;
+    }
+    let attacker = Backend::with_token(&scene.cell.dev, &scene.backend_token);
+    let mut watch = attacker.watch(Some(Default::default()), &[]).await;
+    scene.cell.backend().try_publish(event("e-canary-2")).await.unwrap();
+    assert_eq!(scene.victim.events(1).await[0]["eventId"], "e-canary-2");
+    attacker.publish("invoice.paid", 5).await;
+    let own = stranger.events(1).await.remove(0);
+    assert_eq!((&own["data"]["n"], &own["sequence"]), (&json!(5), &json!(1)), "its own, from its own first number on");
+    loop {
+        let told = watch.message().await.unwrap().unwrap();
+        assert!(!holds_canary(format!("{told:?}").as_bytes()));
+        if let Some(waystation_proto::router::v1::watch_events_response::What::Event(event)) = told.what {
+            assert_eq!(event.data, r#"{"n":5}"#);
+            break;
+        }
+    }
+    let taken = attacker.try_publish(event("e-canary")).await.unwrap();
+    assert!(!taken.duplicate, "ids of others are not known");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod gaps;
 mod guards;
 mod limits;
 mod operator;
+mod polling;
 mod protocol_page;
 mod reach;
 mod rest;

@@ -12,6 +12,7 @@ pub mod load;
 pub mod node;
 pub mod process;
 mod rest;
+mod stream;
 pub mod tls;
 
 pub use backend::{Backend, code_and_reason};
@@ -20,6 +21,7 @@ pub use daemon::{Daemon, Received, frame};
 pub use fleet::Fleet;
 pub use process::Process;
 pub use rest::{hs256, http, log_in, post};
+pub use stream::{Sse, SseEvent};
 
 use std::time::Duration;
 

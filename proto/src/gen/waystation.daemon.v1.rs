@@ -79,6 +79,9 @@ pub struct Auth {
     /// Where the client stopped in the feed.
     #[prost(message, optional, tag = "9")]
     pub resume_feed: ::core::option::Option<super::super::common::v1::FeedPosition>,
+    /// Both in one word, as SSE and REST tell it. Empty: none.
+    #[prost(string, tag = "10")]
+    pub resume_cursor: ::prost::alloc::string::String,
 }
 /// Patterns.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

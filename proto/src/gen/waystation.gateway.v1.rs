@@ -134,6 +134,9 @@ pub struct Entry {
     /// The orchestrator that sent it; empty: a backend.
     #[prost(string, tag = "8")]
     pub sender_orchestrator_id: ::prost::alloc::string::String,
+    /// When it was accepted, in milliseconds since 1970.
+    #[prost(uint64, tag = "9")]
+    pub accept_time_ms: u64,
 }
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -14,12 +14,13 @@ pub struct SharedEvent {
     pub event: FeedEvent,
     json: OnceLock<Bytes>,
     binary: OnceLock<Bytes>,
+    item: OnceLock<Bytes>,
 }
 
 impl SharedEvent {
     /// Shares an event.
     pub fn new(event: FeedEvent) -> Arc<SharedEvent> {
-        Arc::new(SharedEvent { event, json: OnceLock::new(), binary: OnceLock::new() })
+        Arc::new(SharedEvent { event, json: OnceLock::new(), binary: OnceLock::new(), item: OnceLock::new() })
     }
 
     /// The frame as JSON text. `now` is told as the moment of sending if it has not been encoded before.
@@ -30,6 +31,13 @@ impl SharedEvent {
     /// The frame as a protobuf message, likewise.
     pub(crate) fn binary(&self, now: Timestamp) -> &Bytes {
         self.binary.get_or_init(|| binary::encode_feed_event(&self.event, now))
+    }
+}
+
+impl SharedEvent {
+    /// The event as an item of a list, as REST and SSE show it.
+    pub fn item(&self) -> &Bytes {
+        self.item.get_or_init(|| json::encode_feed_item(&self.event))
     }
 }
 

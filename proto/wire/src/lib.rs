@@ -7,6 +7,7 @@
 
 pub mod binary;
 mod close;
+mod cursor;
 mod feed;
 mod frame;
 mod handshake;
@@ -18,6 +19,7 @@ mod stamp;
 mod words;
 
 pub use close::{CloseCode, Verdict};
+pub use cursor::{Cursor, CursorError};
 pub use feed::SharedEvent;
 pub use frame::{
     Ack, AckStatus, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice,

@@ -13,6 +13,7 @@ use waystation_domain::{
     FeedPoint, InstanceId, Lane, MessageId, Pattern, PerLane, ReportedStatus, ResumePoint, Window, check_object,
 };
 
+use crate::cursor::Cursor;
 use crate::frame::{Ack, AuthRequest, ClientFrame, Heartbeat, Outgoing};
 
 /// Most ids in one ack; a client's window is smaller.
@@ -121,9 +122,11 @@ pub(crate) struct AuthPayload {
 pub(crate) struct Resume {
     pub(crate) mailbox: Option<ResumeMailbox>,
     pub(crate) feed: Option<ResumeFeed>,
+    /// Both of them in one word, as other ways of receiving tell it.
+    pub(crate) cursor: Option<String>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 pub(crate) struct ResumeFeed {
     pub(crate) epoch: String,
     pub(crate) position: u64,
@@ -144,8 +147,7 @@ impl Payload for AuthPayload {
     fn read(self) -> Result<ClientFrame, Refusal> {
         let default = Window::default();
         let knows_gaps = self.resume.is_some() || self.client.is_some() || self.max_in_flight.is_some();
-        let feed = self.resume.as_ref().and_then(|resume| resume.feed.clone());
-        let resume = self.resume.and_then(|resume| resume.mailbox).map(resume_point).transpose()?;
+        let (resume, resume_feed) = self.resume.map(remembered).transpose()?.unwrap_or_default();
         let instance = self.client.as_ref().and_then(|client| client.instance.as_deref());
         let instance: Option<InstanceId> = instance.map(|text| value("payload.client.instance", text)).transpose()?;
         let subscriptions = self.subscriptions.map(|texts| each("payload.subscriptions", &texts)).transpose()?;
@@ -154,8 +156,7 @@ impl Payload for AuthPayload {
             daemon: value("payload.daemonId", &self.daemon_id)?,
             orchestrator: value("payload.orchestratorId", &self.orchestrator_id)?,
             resume,
-            resume_feed: feed
-                .map(|ResumeFeed { epoch, position }| FeedPoint { epoch: epoch.parse().ok(), sequence: position }),
+            resume_feed,
             window: Window::within_limits(
                 self.max_in_flight.unwrap_or(default.entries),
                 self.max_in_flight_bytes.unwrap_or(default.bytes),
@@ -166,6 +167,15 @@ impl Payload for AuthPayload {
             knows_gaps,
         })))
     }
+}
+
+/// What a client remembers of its mailbox and of the feed.
+fn remembered(resume: Resume) -> Result<(Option<ResumePoint>, Option<FeedPoint>), Refusal> {
+    let Resume { mailbox, feed, cursor } = resume;
+    let cursor: Cursor = cursor.map(|text| value("payload.resume.cursor", &text)).transpose()?.unwrap_or_default();
+    let mailbox = mailbox.map(resume_point).transpose()?;
+    let feed = feed.map(|feed| FeedPoint { epoch: feed.epoch.parse().ok(), sequence: feed.position });
+    Ok((mailbox.or(cursor.mailbox), feed.or(cursor.feed)))
 }
 
 fn resume_point(resume: ResumeMailbox) -> Result<ResumePoint, Refusal> {

@@ -101,6 +101,8 @@ pub struct Session {
     messages: RateLimit,
     refusals: RateLimit,
     draining: bool,
+    /// Somebody takes what is sent.
+    listening: bool,
     closed: bool,
     commands: VecDeque<Command>,
 }
@@ -180,6 +182,7 @@ impl Session {
             messages: RateLimit::new(most, config.messages_period),
             refusals: RateLimit::new(config.refusals, config.messages_period),
             draining: false,
+            listening: true,
             closed: false,
             commands: VecDeque::new(),
             config,
@@ -315,6 +318,20 @@ impl Session {
             self.draining = true;
             self.send(ServerFrame::Reconnect { reason: "gateway is restarting", delay });
         }
+    }
+
+    /// Whether anybody takes what is sent: a client that polls is away most of the time. What comes meanwhile stays in
+    /// the log.
+    pub fn listen(&mut self, listening: bool, now: Instant) {
+        if std::mem::replace(&mut self.listening, listening) != listening && listening {
+            self.step(now);
+        }
+    }
+
+    /// Whether everything there is has been sent, as far as is known.
+    pub fn is_caught_up(&self) -> bool {
+        let is_behind = self.fence > 0 && (self.is_behind() || self.replay.is_some());
+        !is_behind && self.reading.is_none() && self.commands.is_empty() && self.follows_head()
     }
 
     /// Whether the client was told to come back elsewhere.

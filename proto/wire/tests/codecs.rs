@@ -249,6 +249,7 @@ fn in_binary(frame: &ClientFrame) -> Bytes {
                 epoch: feed.epoch.map_or_else(|| "never".to_owned(), |epoch| epoch.to_string()),
                 sequence: feed.sequence,
             }),
+            resume_cursor: String::new(),
             max_in_flight: Some(auth.window.entries),
             max_in_flight_bytes: Some(auth.window.bytes),
             subscriptions: auth.subscriptions.as_ref().map(|list| proto::SubscriptionList { event_types: texts(list) }),
@@ -365,6 +366,7 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
             attempt,
             trace: trace.map(|text| text.parse().unwrap()),
             sender,
+            accepted: Timestamp::default(),
         });
     let verdict = prop::sample::select(vec![
         ResumeVerdict::Fresh,

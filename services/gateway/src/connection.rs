@@ -2,14 +2,23 @@
 
 mod line;
 mod live;
+mod outlet;
+mod poll;
+mod progress;
 mod renewal;
+mod rest;
 mod socket;
+mod stream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
-use waystation_domain::{DaemonId, OrchestratorId, Scope, ScopeSet, SessionId, Subscriptions, allows_address};
+use waystation_domain::{
+    DaemonId, FeedPoint, InstanceId, OrchestratorId, ResumePoint, Scope, ScopeSet, SessionId, Subscriptions, Window,
+    allows_address,
+};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_runtime::Accepted;
@@ -24,8 +33,14 @@ use crate::registry::Registration;
 use crate::upstream::{OpenAnswer, OpenFailed, OpenRequest, SessionKey};
 use crate::{Parts, metrics};
 use live::Live;
+use outlet::{Incoming, Outlet as _};
+pub(crate) use poll::{Poll, Polled};
+pub(crate) use rest::{Rest, RestSessions, open_poll, open_stream};
 pub(crate) use socket::Format;
-use socket::{Incoming, Socket};
+use socket::Socket;
+
+/// How long a close is waited for.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// A login that a client asks for.
 struct Login {
@@ -187,10 +202,6 @@ fn verify(parts: &Parts, login: &Login, address: IpAddr) -> Result<Arc<Claims>, 
 
 async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<Live>, OpenFailed> {
     let Verified { login: Login { frame, auth }, claims } = verified;
-    let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
-    // Registered first: a push may come before the answer.
-    let token = SecretString::from(auth.access_token.as_str());
-    let registration = parts.registry.register(session.clone(), claims.clone(), token.clone());
     let subscriptions = match &auth.subscriptions {
         None => None,
         Some(patterns) => {
@@ -198,31 +209,79 @@ async fn open(parts: &Parts, verified: Verified, address: IpAddr) -> Result<Box<
             Some(all.map_err(|_| OpenFailed::Rejected(AuthRejection::AuthFailed))?)
         }
     };
-    let request = OpenRequest {
-        session: session.clone(),
-        token,
-        daemon: auth.daemon.clone(),
-        instance: auth.instance.clone(),
+    let newcomer = Newcomer {
+        claims,
+        token: SecretString::from(auth.access_token.as_str()),
+        orchestrator: auth.orchestrator,
+        daemon: auth.daemon,
+        instance: auth.instance,
         window: auth.window,
         resume: auth.resume,
-        subscriptions,
-        address,
-        born: 0,
-    };
-    let term = parts.lease.term();
-    let answer = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
-    let OpenAnswer { organization, born, opening } = answer;
-    let request = OpenRequest { born, ..request };
-    let profile = ClientProfile {
-        session: session.clone(),
-        auth_frame: frame,
-        resume: auth.resume,
         resume_feed: auth.resume_feed,
+        subscriptions,
+        only_here: None,
+        auth_frame: frame,
         announces_client: auth.announces_client,
         knows_gaps: auth.knows_gaps,
+        address,
     };
-    let key = SessionKey { organization, orchestrator: auth.orchestrator.clone(), session };
-    Ok(live(parts, profile, opening, claims, Opened { key, request, registration, term }))
+    newcomer.open(parts).await
+}
+
+/// Whoever wants a session, its token verified.
+struct Newcomer {
+    claims: Arc<Claims>,
+    token: SecretString,
+    orchestrator: OrchestratorId,
+    daemon: DaemonId,
+    instance: Option<InstanceId>,
+    window: Window,
+    resume: Option<ResumePoint>,
+    resume_feed: Option<FeedPoint>,
+    /// Replaces the daemon's.
+    subscriptions: Option<Subscriptions>,
+    /// Takes the place of the daemon's for this session.
+    only_here: Option<Subscriptions>,
+    auth_frame: Option<String>,
+    announces_client: bool,
+    knows_gaps: bool,
+    address: IpAddr,
+}
+
+impl Newcomer {
+    async fn open(self, parts: &Parts) -> Result<Box<Live>, OpenFailed> {
+        let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
+        // Registered first: a push may come before the answer.
+        let registration = parts.registry.register(session.clone(), self.claims.clone(), self.token.clone());
+        let request = OpenRequest {
+            session: session.clone(),
+            token: self.token,
+            daemon: self.daemon,
+            instance: self.instance,
+            window: self.window,
+            resume: self.resume,
+            subscriptions: self.subscriptions,
+            address: self.address,
+            born: 0,
+        };
+        let term = parts.lease.term();
+        let answer = parts.upstream.open(parts.lease.incarnation(), request.clone()).await?;
+        let OpenAnswer { organization, born, mut opening } = answer;
+        if let Some(only_here) = self.only_here {
+            opening.subscriptions = only_here;
+        }
+        let request = OpenRequest { born, ..request };
+        let profile = ClientProfile {
+            session: session.clone(),
+            auth_frame: self.auth_frame,
+            resume: self.resume,
+            resume_feed: self.resume_feed,
+            announces_client: self.announces_client,
+            knows_gaps: self.knows_gaps,
+        };
+        let key = SessionKey { organization, orchestrator: self.orchestrator, session };
+        Ok(live(parts, profile, opening, self.claims, Opened { key, request, registration, term }))
+    }
 }
 
 /// What an open session holds.

@@ -2,6 +2,7 @@
 
 mod bearer;
 mod body;
+mod events;
 mod login;
 mod profile;
 mod registration;
@@ -153,6 +154,8 @@ fn handler(call: RestCall) -> MethodRouter<Parts> {
         RestCall::Unregister => post(registration::unregister),
         RestCall::ListSessions => get(sessions::list),
         RestCall::EndSessions => delete(sessions::end),
+        RestCall::GetEvents => get(events::receive),
+        RestCall::AckEvents => delete(events::acknowledge),
         RestCall::GetHealth => get(profile::health),
         RestCall::GetKeys => get(profile::keys),
     }

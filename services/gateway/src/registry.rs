@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::oneshot;
-use waystation_domain::{DaemonId, SessionId};
+use waystation_domain::{DaemonId, MessageId, SessionId};
 use waystation_token::{Claims, Verifier};
 use waystation_wire::{Ending, FeedNews, Health, Push};
 
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Feed(FeedNews),
     /// A hint may have been lost.
     PossibleLoss,
+    /// These have been acknowledged on another way.
+    Acknowledged(Arc<[MessageId]>),
     /// The lease was renewed under another incarnation: open the session again after so many milliseconds.
     Reopen(u32),
     /// Come back elsewhere, after so many milliseconds.
@@ -59,7 +61,7 @@ impl Event {
         match self {
             Event::Push(_) | Event::PossibleLoss => false,
             Event::Feed(news) => matches!(news, FeedNews::Followed(_)),
-            Event::Reopen(_) | Event::Drain(_) | Event::End(_) | Event::Report(_) => true,
+            Event::Acknowledged(_) | Event::Reopen(_) | Event::Drain(_) | Event::End(_) | Event::Report(_) => true,
         }
     }
 }

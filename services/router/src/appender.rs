@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use waystation_domain::{Entry, MessageId};
+use waystation_domain::{Entry, MessageId, Timestamp};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::gateway::v1::push::Hint;
 use waystation_rpc::Fault;
 use waystation_rpc::convert::{entry_to, heads_to};
-use waystation_runtime::Context;
+use waystation_runtime::{Clock, Context};
 use waystation_store::MailboxStore;
 use waystation_store::mailbox::{Append, AppendMessage, AppendRefused, Appended, Heads, Route};
 
@@ -92,7 +92,8 @@ impl Appender {
     ) -> Appender {
         let start = |_| {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let lane = Lane { store: store.clone(), gateways: gateways.clone(), announcer: announcer.clone() };
+            let (store, gateways, announcer) = (store.clone(), gateways.clone(), announcer.clone());
+            let lane = Lane { store, gateways, announcer, clock: context.clock };
             context.lifecycle.spawn(lane.run(receiver));
             sender
         };
@@ -137,6 +138,7 @@ struct Lane {
     store: Arc<dyn MailboxStore>,
     gateways: Gateways,
     announcer: Announcer,
+    clock: Clock,
 }
 
 impl Lane {
@@ -152,7 +154,7 @@ impl Lane {
             let append = Append { messages: messages.clone(), liveness: self.gateways.liveness() };
             match self.store.append(append, None).await {
                 Ok(outcomes) => {
-                    push_all(&self.gateways, messages, &outcomes);
+                    push_all(&self.gateways, self.clock.now(), messages, &outcomes);
                     let mut outcomes = outcomes.into_iter();
                     for (count, answer) in answers {
                         // A caller that has gone needs no answer; what it routed is routed.
@@ -171,7 +173,12 @@ impl Lane {
 }
 
 /// Tells gateways, in the order of the store's answers.
-fn push_all(gateways: &Gateways, messages: Vec<AppendMessage>, outcomes: &[Result<Appended, AppendRefused>]) {
+fn push_all(
+    gateways: &Gateways,
+    now: Timestamp,
+    messages: Vec<AppendMessage>,
+    outcomes: &[Result<Appended, AppendRefused>],
+) {
     for (message, outcome) in messages.into_iter().zip(outcomes) {
         let Ok(Appended { position, duplicate: false, holder: Some(holder), route, .. }) = outcome else { continue };
         let hint = match route {
@@ -184,6 +191,7 @@ fn push_all(gateways: &Gateways, messages: Vec<AppendMessage>, outcomes: &[Resul
                 attempt: 1,
                 trace: message.trace,
                 sender: message.sender,
+                accepted: now,
             })),
             Route::Behind => {
                 let mut heads = Heads::default();

@@ -79,7 +79,8 @@ fn read(frame: Frame) -> Result<ClientFrame, Refusal> {
 fn auth_payload(auth: proto::Auth) -> AuthPayload {
     let mailbox = auth.resume.map(|resume| ResumeMailbox { epoch: resume.epoch, positions: by_lane(resume.positions) });
     let feed = auth.resume_feed.map(|feed| ResumeFeed { epoch: feed.epoch, position: feed.sequence });
-    let resume = (mailbox.is_some() || feed.is_some()).then_some(Resume { mailbox, feed });
+    let cursor = given(auth.resume_cursor);
+    let resume = (mailbox.is_some() || feed.is_some() || cursor.is_some()).then_some(Resume { mailbox, feed, cursor });
     AuthPayload {
         access_token: auth.access_token,
         daemon_id: auth.daemon_id,

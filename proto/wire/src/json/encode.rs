@@ -38,6 +38,18 @@ pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     }
 }
 
+/// Type and payload of a frame that is neither message, event nor gap; `None` for those.
+pub fn encode_payload(frame: &ServerFrame, now: Timestamp) -> Option<(&'static str, String)> {
+    let is_item = matches!(
+        frame,
+        ServerFrame::Event(_) | ServerFrame::FeedEvent(_) | ServerFrame::Gap { .. } | ServerFrame::FeedGap { .. }
+    );
+    (!is_item).then(|| {
+        let (kind, payload) = payload(frame, now);
+        (kind, payload.to_string())
+    })
+}
+
 /// Text on its way.
 struct Text<'a>(&'a mut Vec<u8>);
 
@@ -128,7 +140,7 @@ pub(crate) fn encode_feed_event(event: &FeedEvent, now: Timestamp) -> Bytes {
     text.into()
 }
 
-fn encode_feed_gap(gap: &FeedGap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) {
+pub(super) fn feed_gap_fields(gap: &FeedGap) -> Value {
     let mut data = json!({"log": "feed", "reason": words::feed_loss(gap.loss), "count": gap.count()});
     if let Some(epoch) = gap.epoch {
         data["epoch"] = epoch.to_string().into();
@@ -136,6 +148,11 @@ fn encode_feed_gap(gap: &FeedGap, as_event: bool, stamp: FrameStamp, out: &mut T
     if gap.from > 0 {
         (data["from"], data["to"]) = (gap.from.into(), gap.to.into());
     }
+    data
+}
+
+fn encode_feed_gap(gap: &FeedGap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) {
+    let data = feed_gap_fields(gap);
     if !as_event {
         return enveloped("gap", None, &data, stamp, out);
     }
@@ -164,7 +181,7 @@ fn encode_gap(gap: &Gap, as_event: bool, stamp: FrameStamp, out: &mut Text<'_>) 
     enveloped("event", None, &event, stamp, out);
 }
 
-fn gap_fields(gap: &Gap) -> Value {
+pub(super) fn gap_fields(gap: &Gap) -> Value {
     let mut fields = Map::new();
     fields.insert("eventId".into(), MessageId::of_gap(gap.position).as_str().into());
     fields.insert("log".into(), "mailbox".into());
@@ -314,6 +331,7 @@ mod tests {
             attempt: 2,
             trace: Some(TRACE.parse().unwrap()),
             sender: Some("otto".parse().unwrap()),
+            accepted: Timestamp::default(),
         };
         let text = text(&ServerFrame::Event(EventFrame { entry, redelivered: true }), stamp());
         assert!(text.contains(r#""data":{ "odd" : 1.50 },"#));

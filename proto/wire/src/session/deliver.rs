@@ -28,12 +28,13 @@ impl Session {
             return;
         }
         let next = position.sequence == lane.sent + 1;
-        if !next && self.early.len() < EARLY && !self.draining {
+        let silent = self.draining || !self.listening;
+        if !next && self.early.len() < EARLY && !silent {
             self.early.insert((position.lane, position.sequence), entry);
             self.early_until.get_or_insert(now + EARLY_FOR);
             return;
         }
-        if !next || self.draining || !self.in_flight.fits(&entry) {
+        if !next || silent || !self.in_flight.fits(&entry) {
             lane.head = lane.head.max(position.sequence);
             return;
         }
@@ -106,7 +107,7 @@ impl Session {
     }
 
     pub(super) fn read_next(&mut self) {
-        let wanted = self.fence > 0 && self.reading.is_none() && !self.draining && !self.closed;
+        let wanted = self.fence > 0 && self.reading.is_none() && !self.draining && self.listening && !self.closed;
         if !wanted || self.commands.len() >= super::COMMANDS || !self.is_behind() {
             return;
         }
@@ -129,7 +130,7 @@ impl Session {
     }
 
     /// Whether the log has something that would fit.
-    fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         if self.repeat.is_some() || self.exits.head > self.exits.told {
             return true;
         }

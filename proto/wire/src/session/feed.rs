@@ -70,7 +70,7 @@ impl Session {
     /// Asks for what follows. Called when nothing waits for the socket any more.
     pub(super) fn follow_next(&mut self) {
         let Following { state, suspended, .. } = self.following;
-        if state != State::Behind || suspended || self.draining || self.closed {
+        if state != State::Behind || suspended || self.draining || !self.listening || self.closed {
             return;
         }
         self.following.asked += 1;
@@ -100,7 +100,7 @@ impl Session {
             return;
         }
         let position = event.event.position;
-        if self.commands.len() >= BEHIND_AT || self.draining {
+        if self.commands.len() >= BEHIND_AT || self.draining || !self.listening {
             // All before it has been delivered.
             self.following.at = Some(FeedPosition { sequence: position.sequence - 1, ..position }.into());
             return self.let_go();
@@ -168,6 +168,11 @@ impl Session {
     /// Delivery goes on.
     pub(super) fn continue_feed(&mut self) {
         self.following.suspended = false;
+    }
+
+    /// Whether nothing of the feed is waited for.
+    pub(super) fn follows_head(&self) -> bool {
+        matches!(self.following.state, State::Off | State::Live)
     }
 
     /// Where the feed is, as the client is told.

@@ -237,6 +237,23 @@ impl Session {
         self.step(now);
     }
 
+    /// Messages have been acknowledged on another way: they are not in flight any more.
+    pub fn handle_acknowledged(&mut self, ids: &[MessageId], now: Instant) {
+        let mut mark = 0;
+        for id in ids {
+            match self.in_flight.acknowledge(id) {
+                Acked::Gaps(position) => mark = position,
+                Acked::Entry(..) | Acked::Gap | Acked::UnknownGap | Acked::Elsewhere => {}
+            }
+        }
+        if mark > 0 {
+            self.settling.gathering.request.gap_mark = mark;
+        }
+        self.blocked = false;
+        self.clock_after_answer(now);
+        self.step(now);
+    }
+
     /// Tells what became of acks, now that the store has them.
     fn confirm(&mut self, wanted: Vec<Wanted>, confirmed: &[bool]) {
         let mut confirmed = confirmed.iter();

@@ -48,6 +48,7 @@ fn entry(sequence: u64) -> Entry {
         attempt: 1,
         trace: None,
         sender: None,
+        accepted: Timestamp::default(),
     }
 }
 

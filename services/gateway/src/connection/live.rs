@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -15,10 +16,10 @@ use waystation_wire::{
     Received, Renewed, SendOutcome, Session, SettleAnswer,
 };
 
-use super::socket::{Incoming, Socket};
+use super::outlet::{Incoming, Outlet};
 use super::{Opened, renewal};
 use crate::feeds::{Seat, Viewer};
-use crate::registry::{Event, Report};
+use crate::registry::{Event, Handle, Report};
 use crate::upstream::{OpenFailed, SessionKey};
 use crate::{Parts, drain};
 
@@ -95,9 +96,14 @@ impl Live {
         &self.opened.key
     }
 
+    /// How others reach the session.
+    pub(super) fn handle(&self) -> Arc<Handle> {
+        self.opened.registration.handle.clone()
+    }
+
     /// Serves until the end, and leaves. Answers the code it closed with, unless the client has gone, and whose session
     /// it was.
-    pub(super) async fn run(mut self: Box<Self>, socket: &mut Socket) -> (Option<CloseCode>, SessionKey) {
+    pub(super) async fn run(mut self: Box<Self>, socket: &mut impl Outlet) -> (Option<CloseCode>, SessionKey) {
         let key = self.opened.key.clone();
         let code = match self.serve(socket).await {
             End::Gone => {
@@ -112,12 +118,14 @@ impl Live {
         (code, key)
     }
 
-    async fn serve(&mut self, socket: &mut Socket) -> End {
+    async fn serve(&mut self, socket: &mut impl Outlet) -> End {
         loop {
             self.check_lease();
+            self.session.listen(socket.is_taken(), self.parts.context.clock.instant());
             if let Some(end) = self.perform(socket) {
                 return end;
             }
+            socket.note_progress(self.session.is_caught_up());
             let timeout = self.timeout(socket);
             let read = self.session.wants_input();
             let happened = tokio::select! {
@@ -175,7 +183,7 @@ impl Live {
         self.parts.activities.tell(kind, about, |activity| activity.detail = detail.to_owned());
     }
 
-    fn report(&self, socket: &Socket, now: Instant) -> Report {
+    fn report(&self, socket: &impl Outlet, now: Instant) -> Report {
         Report {
             key: self.opened.key.clone(),
             daemon: self.opened.request.daemon.clone(),
@@ -186,11 +194,12 @@ impl Live {
         }
     }
 
-    fn take_event(&mut self, event: Event, socket: &Socket, now: Instant) {
+    fn take_event(&mut self, event: Event, socket: &impl Outlet, now: Instant) {
         match event {
             Event::Report(to) => drop(to.send(self.report(socket, now))),
             Event::Push(push) => self.session.handle_push(push, now),
             Event::Feed(news) => self.session.handle_feed(news, now),
+            Event::Acknowledged(ids) => self.session.handle_acknowledged(&ids, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
                 let after = Duration::from_millis(after.into());
@@ -241,7 +250,7 @@ impl Live {
     }
 
     /// When to look again if nothing happens.
-    fn timeout(&mut self, socket: &Socket) -> Instant {
+    fn timeout(&mut self, socket: &impl Outlet) -> Instant {
         let now = self.parts.context.clock.instant();
         let written = socket.written();
         self.stalled = match self.stalled {
@@ -255,7 +264,7 @@ impl Live {
     }
 
     /// Does what the session wants, as far as the socket has room.
-    fn perform(&mut self, socket: &mut Socket) -> Option<End> {
+    fn perform(&mut self, socket: &mut impl Outlet) -> Option<End> {
         while let Some(command) = self.session.next_command() {
             match command {
                 Command::Send(frame) => {

@@ -12,9 +12,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use waystation_runtime::{Accepted, Clock};
-use waystation_wire::{CloseCode, FrameError, FrameStamp, Received, ServerFrame, binary, json};
+use waystation_wire::{CloseCode, FrameError, FrameStamp, ServerFrame, binary, json};
 
+use super::CLOSING;
 use super::line::{Line, Opcode};
+use super::outlet::{Incoming, Outlet};
 use crate::Parts;
 
 /// What the library keeps for each connection; what is read at once is the line's matter.
@@ -24,20 +26,6 @@ const BUFFERED: usize = 64 * 1024;
 const BUFFERED_EVENTS: usize = 16 * 1024;
 /// Control frames are counted over this period.
 const CONTROL_PERIOD: Duration = Duration::from_secs(10);
-/// How long a close is waited for.
-const CLOSING: Duration = Duration::from_secs(2);
-
-/// Something from the client.
-pub(super) enum Incoming {
-    /// A frame, or why it is none.
-    Frame(Result<Received, FrameError>),
-    /// A ping or pong.
-    Alive,
-    /// All that was queued has been written.
-    Flushed,
-    /// The connection has ended, or must: then with this code.
-    Broken(Option<CloseCode>),
-}
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,67 +72,12 @@ impl Socket {
         }
     }
 
-    /// Frames queued so far.
-    pub(super) fn sent(&self) -> u64 {
-        self.frames
-    }
-
-    /// Whether a frame may be queued. Of a feed less waits here: whoever does not read it is one of many.
-    pub(super) fn has_room(&self, frame: &ServerFrame) -> bool {
-        let most = if matches!(frame, ServerFrame::FeedEvent(_)) { BUFFERED_EVENTS } else { BUFFERED };
-        self.inner.get_ref().waiting() < most
-    }
-
-    /// Whether something waits to be written.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
-    /// Bytes that the kernel has taken; a stalled write shows by their standing still.
-    pub(super) fn written(&self) -> u64 {
-        self.inner.get_ref().written()
-    }
-
-    /// Queues a frame; [`Socket::next`] writes it.
-    pub(super) fn queue(&mut self, frame: &ServerFrame) {
-        self.frames += 1;
-        let stamp = FrameStamp { connection: self.connection, number: self.frames, now: self.clock.now() };
-        let line = self.inner.get_mut();
-        match self.format {
-            Format::Json => line.queue(Opcode::Text, |out| json::encode(frame, stamp, out)),
-            Format::Binary => line.queue(Opcode::Binary, |out| binary::encode(frame, stamp, out)),
-        }
-        self.metrics.frames_out.inc();
-        self.dirty = true;
-    }
-
     /// Queues a frame and writes it, for as long as the client reads.
     pub(super) async fn send(&mut self, frame: &ServerFrame) {
         self.queue(frame);
         let flushed = poll_fn(|cx| Pin::new(&mut self.inner).poll_flush(cx));
         if tokio::time::timeout(CLOSING, flushed).await.is_ok() {
             self.dirty = false;
-        }
-    }
-
-    /// Writes what is queued and, if asked to, reads on. Nothing is lost if it is dropped.
-    pub(super) async fn next(&mut self, read: bool) -> Incoming {
-        let found = poll_fn(|cx| {
-            if self.dirty {
-                match Pin::new(&mut self.inner).poll_flush(cx) {
-                    Poll::Ready(Ok(())) => {
-                        self.dirty = false;
-                        return Poll::Ready(None);
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
-                    Poll::Pending => {}
-                }
-            }
-            if read { Pin::new(&mut self.inner).poll_next(cx).map(Some) } else { Poll::Pending }
-        });
-        match found.await {
-            None => Incoming::Flushed,
-            Some(message) => self.judge(message),
         }
     }
 
@@ -184,9 +117,59 @@ impl Socket {
             Incoming::Alive
         }
     }
+}
 
-    /// Says why, and waits for the client's answer, but not for long.
-    pub(super) async fn close(&mut self, code: CloseCode) {
+impl Outlet for Socket {
+    fn sent(&self) -> u64 {
+        self.frames
+    }
+
+    fn has_room(&self, frame: &ServerFrame) -> bool {
+        let most = if matches!(frame, ServerFrame::FeedEvent(_)) { BUFFERED_EVENTS } else { BUFFERED };
+        self.inner.get_ref().waiting() < most
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    fn written(&self) -> u64 {
+        self.inner.get_ref().written()
+    }
+
+    fn queue(&mut self, frame: &ServerFrame) {
+        self.frames += 1;
+        let stamp = FrameStamp { connection: self.connection, number: self.frames, now: self.clock.now() };
+        let line = self.inner.get_mut();
+        match self.format {
+            Format::Json => line.queue(Opcode::Text, |out| json::encode(frame, stamp, out)),
+            Format::Binary => line.queue(Opcode::Binary, |out| binary::encode(frame, stamp, out)),
+        }
+        self.metrics.frames_out.inc();
+        self.dirty = true;
+    }
+
+    async fn next(&mut self, read: bool) -> Incoming {
+        let found = poll_fn(|cx| {
+            if self.dirty {
+                match Pin::new(&mut self.inner).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.dirty = false;
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
+                    Poll::Pending => {}
+                }
+            }
+            if read { Pin::new(&mut self.inner).poll_next(cx).map(Some) } else { Poll::Pending }
+        });
+        match found.await {
+            None => Incoming::Flushed,
+            Some(message) => self.judge(message),
+        }
+    }
+
+    async fn close(&mut self, code: CloseCode) {
         let frame = CloseFrame { code: WireCode::from(code.number()), reason: code.name().into() };
         let closing = async {
             if self.inner.close(Some(frame)).await.is_err() {

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
+use waystation_domain::MessageId;
 use waystation_proto::auth::v1::{GetKeySetRequest, GetProfileRequest, GetProfileResponse};
 use waystation_proto::router::v1 as wire;
 use waystation_rpc::Fault;
+use waystation_token::DaemonClaims;
 
 use super::{PATIENCE, Upstream, answered};
 
@@ -27,6 +29,22 @@ impl Upstream {
         let jwks = answer.await?.jwks;
         self.jwks.insert((), jwks.clone());
         Ok(jwks)
+    }
+
+    /// Acknowledges messages of a daemon's orchestrator; answers how many left the mailbox by it.
+    pub(crate) async fn acknowledge(&self, daemon: &DaemonClaims, ids: &[MessageId]) -> Result<u64, Status> {
+        let settlement = wire::Settlement {
+            session: Some(wire::SessionRef {
+                organization_id: daemon.organization.to_string(),
+                orchestrator_id: daemon.orchestrator.to_string(),
+                // Acks are facts, whoever tells them.
+                session_id: daemon.login.to_string(),
+            }),
+            ack_ids: ids.iter().filter(|id| id.gap().is_none()).map(|id| id.as_str().to_owned()).collect(),
+            gap_mark: 0,
+            ..wire::Settlement::default()
+        };
+        self.settle.call(settlement).await.map(|settled| settled.acknowledged)
     }
 
     pub(crate) async fn report(&self, request: wire::ReportDaemonRequest) -> Result<(), Status> {

@@ -40,6 +40,6 @@ pub use revocation::{Revocation, Revoked};
 pub use scope::{Scope, ScopeSet};
 pub use signing::SigningAlgorithm;
 pub use subscription::{MAX_PATTERNS, Pattern, PatternError, Subscription, Subscriptions};
-pub use time::Timestamp;
+pub use time::{ParseTimestampError, Timestamp};
 pub use trace::{ParseTraceParentError, TraceParent};
 pub use typed_event::{CATEGORIES, TypedEventError, category_of, check_typed};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, Epoch, EventType, Lane, MessageId, OrchestratorId, PerLane, Position, TraceParent};
+use crate::{ChannelId, Epoch, EventType, Lane, MessageId, OrchestratorId, PerLane, Position, Timestamp, TraceParent};
 
 /// How far a mailbox has grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -53,6 +53,9 @@ pub struct Entry {
     pub trace: Option<TraceParent>,
     /// The orchestrator that sent it, as its token said; `None`: a backend.
     pub sender: Option<OrchestratorId>,
+    /// When it was accepted: by the clock of the store or, if it was pushed, of the router.
+    #[serde(skip)]
+    pub accepted: Timestamp,
 }
 
 /// How an entry left other than by an ack.

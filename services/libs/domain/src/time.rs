@@ -1,6 +1,7 @@
 //! Points in time.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -51,9 +52,33 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// The text is not a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time in ISO 8601")]
+pub struct ParseTimestampError;
+
+/// ISO 8601 with an offset, not before 1970.
+impl FromStr for Timestamp {
+    type Err = ParseTimestampError;
+    fn from_str(text: &str) -> Result<Timestamp, ParseTimestampError> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| ParseTimestampError)?;
+        u64::try_from(time.as_millisecond()).map(Timestamp).map_err(|_| ParseTimestampError)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamps_are_read() {
+        let time = Timestamp::from_millis(1_767_225_600_123);
+        assert_eq!(time.to_string().parse(), Ok(time));
+        assert_eq!("1970-01-01T02:00:00+02:00".parse(), Ok(Timestamp::default()));
+        for bad in ["", "garbage", "2026-01-01", "1969-12-31T23:59:59Z"] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(ParseTimestampError), "{bad}");
+        }
+    }
 
     #[test]
     fn timestamps_are_written_as_iso_8601_with_milliseconds() {

@@ -189,6 +189,7 @@ pub fn entry_from(entry: gateway::Entry) -> Result<Entry, Fault> {
         attempt: entry.attempt,
         trace: parse_optional("entry.traceparent", &entry.traceparent)?,
         sender: parse_optional("entry.sender_orchestrator_id", &entry.sender_orchestrator_id)?,
+        accepted: Timestamp::from_millis(entry.accept_time_ms),
     })
 }
 
@@ -203,6 +204,7 @@ pub fn entry_to(entry: Entry) -> gateway::Entry {
         attempt: entry.attempt,
         traceparent: entry.trace.map(|trace| trace.as_str().to_owned()).unwrap_or_default(),
         sender_orchestrator_id: entry.sender.map(|sender| sender.as_str().to_owned()).unwrap_or_default(),
+        accept_time_ms: entry.accepted.as_millis(),
     }
 }
 

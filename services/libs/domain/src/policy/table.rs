@@ -155,6 +155,10 @@ rest_calls! {
     ListSessions = "GET" "/api/daemon/sessions", DAEMONS;
     /// Ends sessions of its orchestrator.
     EndSessions = "DELETE" "/api/daemon/sessions", DAEMONS;
+    /// Messages and events, by a poll or as a stream.
+    GetEvents = "GET" "/api/daemon/events", DAEMONS;
+    /// Has processed messages.
+    AckEvents = "DELETE" "/api/daemon/events", DAEMONS;
     /// How an orchestrator's daemons are.
     GetHealth = "GET" "/api/daemon/health/{orchestratorId}", own(Scope::AdminRead);
     /// The public keys.

@@ -97,8 +97,8 @@ impl Meta {
     }
 
     pub(super) fn entry(self, position: Position, id: MessageId, data: Bytes, attempt: u32) -> Entry {
-        let Meta { event_type, channel, trace, sender, .. } = self;
-        Entry { position, id, event_type, channel, data, attempt, trace, sender }
+        let Meta { event_type, channel, trace, sender, accepted, .. } = self;
+        Entry { position, id, event_type, channel, data, attempt, trace, sender, accepted }
     }
 }
 

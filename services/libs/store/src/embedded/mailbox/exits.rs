@@ -115,6 +115,7 @@ pub(super) struct DeadLetter {
     data: Bytes,
     trace: Option<TraceParent>,
     sender: Option<OrchestratorId>,
+    accepted: Timestamp,
     reason: String,
     attempts: u32,
     at: Timestamp,
@@ -122,9 +123,9 @@ pub(super) struct DeadLetter {
 
 impl DeadLetter {
     pub(super) fn new(entry: Entry, reason: &str, now: Timestamp) -> DeadLetter {
-        let Entry { position, id, event_type, channel, data, attempt, trace, sender } = entry;
+        let Entry { position, id, event_type, channel, data, attempt, trace, sender, accepted } = entry;
         let (reason, attempts, at) = (reason.to_owned(), attempt, now);
-        DeadLetter { position, id, event_type, channel, data, trace, sender, reason, attempts, at }
+        DeadLetter { position, id, event_type, channel, data, trace, sender, accepted, reason, attempts, at }
     }
 
     fn view(&self, number: u64) -> DeadLetterView {
@@ -137,6 +138,7 @@ impl DeadLetter {
             attempt: self.attempts,
             trace: self.trace.clone(),
             sender: self.sender.clone(),
+            accepted: self.accepted,
         };
         DeadLetterView { number, entry, reason: self.reason.clone(), at: self.at }
     }

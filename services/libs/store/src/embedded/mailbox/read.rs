@@ -119,6 +119,7 @@ impl Mailbox {
             attempt: resident.attempt,
             trace: resident.trace.clone(),
             sender: resident.sender.clone(),
+            accepted: resident.accepted,
         })
     }
 }
