@@ -320,9 +320,16 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
             for bad in ["x", "", &scene.daemon_token[..40]] {
                 assert_eq!(ask(call, &path("x"), Value::Null, Some(bad)).await.0, 401, "{call:?}");
             }
-            let for_daemons = call.rule().callers == Callers::Daemons;
-            let wrong = if for_daemons { &scene.backend_token } else { &scene.daemon_token };
-            assert_eq!(ask(call, &path("x"), Value::Null, Some(wrong)).await.0, 403, "{call:?}");
+            let wrong = match call.rule().callers {
+                Callers::Daemons => Some(&scene.backend_token),
+                Callers::TokenHolders => None,
+                Callers::Anyone | Callers::Backends | Callers::Internal(_) | Callers::InternalAndOperators(_) => {
+                    Some(&scene.daemon_token)
+                }
+            };
+            if let Some(wrong) = wrong {
+                assert_eq!(ask(call, &path("x"), Value::Null, Some(wrong)).await.0, 403, "{call:?}");
+            }
         }
         // What the attacker may ask, asked for the victim's things and for none.
         let registration = |organization: &str, orchestrator: &str| {
@@ -370,13 +377,24 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
             | RestCall::GetConfig
             | RestCall::GetEvents
             | RestCall::AckEvents
+            | RestCall::GetConductorStatus
+            | RestCall::SendMessage
             | RestCall::ListSessions => {
                 let body = json!({"status": "active", "eventIds": ["m-canary", "e-canary"]});
                 let body = if call.method() == "GET" { Value::Null } else { body };
                 let body = if call == RestCall::SetPresence { json!({"status": "away"}) } else { body };
+                let message = json!({"orchestratorId": "mallory", "content": "x"});
+                let body = if call == RestCall::SendMessage { message } else { body };
                 let answer = ask(call, &path(""), body, Some(&scene.daemon_token)).await;
                 assert_eq!(answer.0, 200, "{call:?} {answer:?}");
                 assert!(!holds_canary(answer.1.as_bytes()), "{call:?}");
+                if call == RestCall::SendMessage {
+                    // Nobody of that name is the attacker's.
+                    let to = |id: &str| json!({"orchestratorId": id, "content": "x"});
+                    let found = ask(call, &path(""), to(orchestrator), Some(&scene.daemon_token)).await;
+                    let none = ask(call, &path(""), to("nobody"), Some(&scene.daemon_token)).await;
+                    assert_eq!((found.0, &found), (404, &none));
+                }
                 if call == RestCall::AckEvents {
                     assert!(answer.1.contains(r#""acknowledged":0"#), "{}", answer.1);
                 }

@@ -187,8 +187,8 @@ async fn a_refused_message_says_why() {
     let to = |id: &str| json!({"to": {"orchestratorId": id}, "data": {}});
     let long = json!({"to": {"orchestratorId": "orla"}, "data": {}, "ttlMs": 8u64 * 24 * 3_600_000});
     assert_eq!(error(&sender.ask("send", long).await), ("INVALID_MESSAGE", "payload.ttlMs"));
-    let channel = json!({"to": {"channelId": "room"}, "data": {}});
-    assert_eq!(error(&sender.ask("send", channel).await), ("INVALID_MESSAGE", "payload.to.channelId"));
+    let reserved = json!({"to": {"channelId": "room"}, "eventType": "system.maintenance", "data": {}});
+    assert_eq!(error(&sender.ask("send", reserved).await), ("INVALID_MESSAGE", "payload.eventType"));
     cell.backend().fill("full", 1_000).await;
     let refused = sender.ask("send", to("full")).await;
     assert_eq!(error(&refused), ("RATE_LIMITED", "payload.to.orchestratorId"));

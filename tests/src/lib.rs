@@ -5,6 +5,7 @@
 
 mod backend;
 mod cell;
+mod conductor;
 mod daemon;
 pub mod fleet;
 pub mod history;
@@ -17,6 +18,7 @@ pub mod tls;
 
 pub use backend::{Backend, code_and_reason};
 pub use cell::Cell;
+pub use conductor::Conductor;
 pub use daemon::{Daemon, Received, frame};
 pub use fleet::Fleet;
 pub use process::Process;

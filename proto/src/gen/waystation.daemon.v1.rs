@@ -183,7 +183,7 @@ pub struct Extend {
     #[prost(string, tag = "1")]
     pub event_id: ::prost::alloc::string::String,
 }
-/// A message to an orchestrator of the same organization.
+/// A message to an orchestrator or a channel of the same organization.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Send {
     /// Empty: message.received.
@@ -213,7 +213,7 @@ pub mod send {
         /// An orchestrator.
         #[prost(string, tag = "1")]
         OrchestratorId(::prost::alloc::string::String),
-        /// A channel. Not offered yet.
+        /// A channel: whoever has subscribed to it.
         #[prost(string, tag = "2")]
         ChannelId(::prost::alloc::string::String),
     }
@@ -506,10 +506,10 @@ pub struct SendAck {
     /// The client's or the minted one.
     #[prost(string, tag = "1")]
     pub message_id: ::prost::alloc::string::String,
-    /// DISPATCHED, QUEUED, or for a repeat what has become of it.
+    /// DISPATCHED, QUEUED, or for a repeat what has become of it; PUBLISHED if it went to a channel.
     #[prost(string, tag = "2")]
     pub status: ::prost::alloc::string::String,
-    /// In the lane of its addressee.
+    /// In the lane of its addressee, or in the feed.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
 }

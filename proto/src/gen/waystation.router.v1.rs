@@ -3406,16 +3406,52 @@ pub struct SendMessage {
     /// The daemon's. Verified again by the router; says who sends, and for which organization.
     #[prost(string, tag = "1")]
     pub access_token: ::prost::alloc::string::String,
-    /// `organization_id` and `wait_for` are not looked at.
-    #[prost(message, optional, tag = "2")]
-    pub message: ::core::option::Option<RouteMessageRequest>,
+    /// Whom it is for.
+    #[prost(oneof = "send_message::What", tags = "2, 3")]
+    pub what: ::core::option::Option<send_message::What>,
+}
+/// Nested message and enum types in `SendMessage`.
+pub mod send_message {
+    /// Whom it is for.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        /// An orchestrator. `organization_id` and `wait_for` are not looked at.
+        #[prost(message, tag = "2")]
+        Message(super::RouteMessageRequest),
+        /// A channel, which must be named. `organization_id` and addressees are not looked at.
+        #[prost(message, tag = "3")]
+        Event(super::PublishEventRequest),
+    }
 }
 /// In the order of the messages.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SendMessagesResponse {
     /// One for each.
     #[prost(message, repeated, tag = "1")]
-    pub results: ::prost::alloc::vec::Vec<RouteMessageResult>,
+    pub results: ::prost::alloc::vec::Vec<SendMessageResult>,
+}
+/// What became of a message of a daemon.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SendMessageResult {
+    /// Accepted or refused.
+    #[prost(oneof = "send_message_result::Outcome", tags = "1, 2, 3")]
+    pub outcome: ::core::option::Option<send_message_result::Outcome>,
+}
+/// Nested message and enum types in `SendMessageResult`.
+pub mod send_message_result {
+    /// Accepted or refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// It is in a mailbox.
+        #[prost(message, tag = "1")]
+        Routed(super::RouteMessageResponse),
+        /// Refused; the others are not affected.
+        #[prost(message, tag = "2")]
+        Error(::tonic_types::Status),
+        /// It is in the feed.
+        #[prost(message, tag = "3")]
+        Published(super::PublishEventResponse),
+    }
 }
 /// A word from a daemon. What is empty stays as it was.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3926,7 +3962,7 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// What daemons send to orchestrators of their organization.
+        /// What daemons send to orchestrators and channels of their organization.
         pub async fn send_messages(
             &mut self,
             request: impl tonic::IntoRequest<super::SendMessagesRequest>,
@@ -4201,7 +4237,7 @@ pub mod session_service_server {
             tonic::Response<super::ReadFeedResponse>,
             tonic::Status,
         >;
-        /// What daemons send to orchestrators of their organization.
+        /// What daemons send to orchestrators and channels of their organization.
         async fn send_messages(
             &self,
             request: tonic::Request<super::SendMessagesRequest>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use waystation_domain::{FeedEvent, Timestamp};
 
-use crate::{binary, json};
+use crate::{binary, conductor, json};
 
 /// An event that connections share. Equal if the events are.
 #[derive(Debug)]
@@ -15,12 +15,14 @@ pub struct SharedEvent {
     json: OnceLock<Bytes>,
     binary: OnceLock<Bytes>,
     item: OnceLock<Bytes>,
+    conductor: OnceLock<Bytes>,
 }
 
 impl SharedEvent {
     /// Shares an event.
     pub fn new(event: FeedEvent) -> Arc<SharedEvent> {
-        Arc::new(SharedEvent { event, json: OnceLock::new(), binary: OnceLock::new(), item: OnceLock::new() })
+        let (json, binary, item, conductor) = Default::default();
+        Arc::new(SharedEvent { event, json, binary, item, conductor })
     }
 
     /// The frame as JSON text. `now` is told as the moment of sending if it has not been encoded before.
@@ -35,6 +37,11 @@ impl SharedEvent {
 }
 
 impl SharedEvent {
+    /// The frame of the conductor's dialect, up to the id of the client.
+    pub(crate) fn conductor(&self) -> &Bytes {
+        self.conductor.get_or_init(|| conductor::encode_event(&self.event))
+    }
+
     /// The event as an item of a list, as REST and SSE show it.
     pub fn item(&self) -> &Bytes {
         self.item.get_or_init(|| json::encode_feed_item(&self.event))

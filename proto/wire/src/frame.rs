@@ -103,11 +103,20 @@ pub struct Ack {
     pub confirm: bool,
 }
 
+/// Whom a daemon sends to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    /// The mailbox of an orchestrator.
+    Orchestrator(OrchestratorId),
+    /// Everybody who has subscribed to the channel.
+    Channel(ChannelId),
+}
+
 /// A message of a daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
     /// The addressee.
-    pub orchestrator: OrchestratorId,
+    pub to: Addressee,
     /// What it is; `None`: `message.received`.
     pub event_type: Option<EventType>,
     /// A JSON object.

@@ -7,8 +7,10 @@
 
 pub mod binary;
 mod close;
+mod conductor;
 mod cursor;
 mod feed;
+mod follow;
 mod frame;
 mod handshake;
 pub mod json;
@@ -19,16 +21,17 @@ mod stamp;
 mod words;
 
 pub use close::{CloseCode, Verdict};
+pub use conductor::{Conductor, ConductorCommand, ConductorFrame};
 pub use cursor::{Cursor, CursorError};
 pub use feed::SharedEvent;
+pub use follow::{FeedNews, FollowRequest, Followed};
 pub use frame::{
-    Ack, AckStatus, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, LossNotice,
-    Outgoing, Received, Sent, ServerFrame,
+    Ack, AckStatus, Addressee, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat,
+    LossNotice, Outgoing, Received, Sent, ServerFrame,
 };
 pub use handshake::{Handshake, HandshakeStep};
 pub use session::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, FeedNews, FollowRequest, Followed, Health,
-    Hint, Note, Opening, Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig,
-    SettleAnswer, SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
+    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer, SettleRequest,
 };
 pub use stamp::FrameStamp;

@@ -14,7 +14,7 @@ use waystation_domain::{
 };
 
 use crate::cursor::Cursor;
-use crate::frame::{Ack, AuthRequest, ClientFrame, Heartbeat, Outgoing};
+use crate::frame::{Ack, Addressee, AuthRequest, ClientFrame, Heartbeat, Outgoing};
 
 /// Most ids in one ack; a client's window is smaller.
 const MAX_ACK_IDS: usize = 4_096;
@@ -335,7 +335,7 @@ impl Payload for ExtendPayload {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SendPayload {
-    pub(crate) to: Addressee,
+    pub(crate) to: To,
     pub(crate) event_type: Option<String>,
     #[serde(default, deserialize_with = "raw")]
     pub(crate) data: Option<Bytes>,
@@ -346,16 +346,16 @@ pub(crate) struct SendPayload {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Addressee {
+pub(crate) struct To {
     pub(crate) orchestrator_id: Option<String>,
     pub(crate) channel_id: Option<String>,
 }
 
 impl Payload for SendPayload {
     fn read(self) -> Result<ClientFrame, Refusal> {
-        let orchestrator = match (&self.to.orchestrator_id, &self.to.channel_id) {
-            (Some(orchestrator), None) => value("payload.to.orchestratorId", orchestrator)?,
-            (None, Some(_)) => return Err(refusal("payload.to.channelId", "channels are not offered yet")),
+        let to = match (&self.to.orchestrator_id, &self.to.channel_id) {
+            (Some(orchestrator), None) => Addressee::Orchestrator(value("payload.to.orchestratorId", orchestrator)?),
+            (None, Some(channel)) => Addressee::Channel(value("payload.to.channelId", channel)?),
             _ => return Err(refusal("payload.to", "must name one addressee")),
         };
         let data = self.data.ok_or_else(|| refusal("payload.data", "missing field `data`"))?;
@@ -369,7 +369,7 @@ impl Payload for SendPayload {
             return Err(refusal("payload.ttlMs", "must be positive"));
         }
         Ok(ClientFrame::Send(Box::new(Outgoing {
-            orchestrator,
+            to,
             event_type: self.event_type.as_deref().map(|text| value("payload.eventType", text)).transpose()?,
             data,
             lane,

@@ -22,16 +22,15 @@ use waystation_domain::{
 };
 
 use crate::close::CloseCode;
+use crate::follow::Follower;
 use crate::frame::ServerFrame;
 use crate::rate::RateLimit;
 use clock::RedeliveryClock;
-use feed::Following;
 use outgoing::Sending;
 use settle::Settling;
 pub use types::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, FeedNews, FollowRequest, Followed, Health,
-    Hint, Note, Opening, Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer,
-    SettleRequest,
+    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
+    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer, SettleRequest,
 };
 use window::InFlight;
 
@@ -96,7 +95,7 @@ pub struct Session {
     sending: Sending,
     said_goodbye: bool,
     subscriptions: Subscriptions,
-    following: Following,
+    follower: Follower,
     strikes: u8,
     messages: RateLimit,
     refusals: RateLimit,
@@ -177,7 +176,7 @@ impl Session {
             sending: Sending::default(),
             said_goodbye: false,
             subscriptions: opening.subscriptions.clone(),
-            following: Following::default(),
+            follower: Follower::default(),
             strikes: 0,
             messages: RateLimit::new(most, config.messages_period),
             refusals: RateLimit::new(config.refusals, config.messages_period),
@@ -207,7 +206,7 @@ impl Session {
     }
 
     fn reopened(&mut self, opening: Opening, now: Instant) {
-        self.continue_feed();
+        self.follower.resume();
         self.subscriptions = opening.subscriptions;
         self.window = opening.allowance.window;
         match opening.activation {
@@ -229,7 +228,7 @@ impl Session {
             verdict: opening.verdict,
             window: self.window,
             lost: lost.flatten().map(|seen| crate::LossNotice { seen: seen.positions, epoch: seen.epoch }),
-            feed: self.feed_point(),
+            feed: self.follower.point(),
         });
     }
 
@@ -291,7 +290,7 @@ impl Session {
     /// A hint may have been lost: asks the store.
     pub fn handle_possible_loss(&mut self, now: Instant) {
         self.compare_at = now;
-        self.continue_feed();
+        self.follower.resume();
         self.step(now);
     }
 
@@ -331,7 +330,7 @@ impl Session {
     /// Whether everything there is has been sent, as far as is known.
     pub fn is_caught_up(&self) -> bool {
         let is_behind = self.fence > 0 && (self.is_behind() || self.replay.is_some());
-        !is_behind && self.reading.is_none() && self.commands.is_empty() && self.follows_head()
+        !is_behind && self.reading.is_none() && self.commands.is_empty() && self.follower.is_settled()
     }
 
     /// Whether the client was told to come back elsewhere.

@@ -100,17 +100,18 @@ fn client_frames() -> impl Strategy<Value = ClientFrame> {
     let metrics = prop::option::of(any::<u32>().prop_map(|n| Bytes::from(format!(r#"{{"errors":{n}}}"#))));
     let ack = (prop::collection::vec(message_id(), 1..4), lanes(), any::<bool>())
         .prop_map(|(ids, up_to, confirm)| ClientFrame::Ack(Ack { ids, up_to, confirm }));
+    let to = prop_oneof![id().prop_map(Addressee::Orchestrator), id().prop_map(Addressee::Channel)];
     let send = (
-        id(),
+        to,
         prop::option::of("[a-z]{1,6}\\.[a-z]{1,6}"),
         object(),
         lane(),
         prop::option::of("[A-Z]{1,9}"),
         prop::option::of(1..9_999_999_999u64),
     )
-        .prop_map(|(orchestrator, event_type, data, lane, id, ttl)| {
+        .prop_map(|(to, event_type, data, lane, id, ttl)| {
             ClientFrame::Send(Box::new(Outgoing {
-                orchestrator,
+                to,
                 event_type: event_type.map(|text| text.parse().unwrap()),
                 data,
                 lane,
@@ -207,8 +208,12 @@ fn in_json(frame: &ClientFrame) -> String {
         ClientFrame::Extend { id } => ("extend", json!({"eventId": id.as_str()})),
         ClientFrame::Send(message) => {
             raw = Some(message.data.clone());
+            let to = match &message.to {
+                Addressee::Orchestrator(id) => json!({"orchestratorId": id.as_str()}),
+                Addressee::Channel(id) => json!({"channelId": id.as_str()}),
+            };
             let mut payload = json!({
-                "to": {"orchestratorId": message.orchestrator.as_str()},
+                "to": to,
                 "priority": message.lane.name(),
                 "data": "HERE",
             });
@@ -280,7 +285,10 @@ fn in_binary(frame: &ClientFrame) -> Bytes {
         ClientFrame::Reject { id, reason } => Frame::Reject(proto::Reject { event_id: id.to_string(), reason }),
         ClientFrame::Extend { id } => Frame::Extend(proto::Extend { event_id: id.to_string() }),
         ClientFrame::Send(message) => Frame::Send(proto::Send {
-            to: Some(send::To::OrchestratorId(message.orchestrator.to_string())),
+            to: Some(match &message.to {
+                Addressee::Orchestrator(id) => send::To::OrchestratorId(id.to_string()),
+                Addressee::Channel(id) => send::To::ChannelId(id.to_string()),
+            }),
             event_type: message.event_type.map(|name| name.as_str().to_owned()).unwrap_or_default(),
             data: message.data,
             priority: priority(message.lane).into(),

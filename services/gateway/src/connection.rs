@@ -1,5 +1,6 @@
 //! One WebSocket from its upgrade to its end.
 
+pub(crate) mod conductor;
 mod line;
 mod live;
 mod outlet;

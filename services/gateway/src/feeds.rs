@@ -29,8 +29,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Who looks at a feed, and what it wants to see.
 #[derive(Clone, Debug)]
 pub(crate) struct Viewer {
-    pub(crate) orchestrator: OrchestratorId,
-    pub(crate) daemon: DaemonId,
+    /// If it is a daemon.
+    pub(crate) orchestrator: Option<OrchestratorId>,
+    pub(crate) daemon: Option<DaemonId>,
     pub(crate) scopes: ScopeSet,
     pub(crate) subscriptions: Subscriptions,
 }

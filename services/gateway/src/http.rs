@@ -2,8 +2,10 @@
 
 mod bearer;
 mod body;
+mod conductors;
 mod events;
 mod login;
+mod messages;
 mod profile;
 mod registration;
 mod report;
@@ -136,7 +138,8 @@ fn routes(parts: &Parts) -> Router {
     let mut paths = vec![crate::PATH, "/api/daemon/ws", &parts.config.path];
     paths.sort_unstable();
     paths.dedup();
-    let sockets = paths.into_iter().fold(Router::new(), |all, path| all.route(path, get(upgrade::daemon_socket)));
+    let sockets = Router::new().route(crate::CONDUCTOR_PATH, get(upgrade::conductor_socket));
+    let sockets = paths.into_iter().fold(sockets, |all, path| all.route(path, get(upgrade::daemon_socket)));
     let calls = RestCall::ALL.iter().fold(sockets, |all, call| all.route(call.path(), handler(*call)));
     calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found).with_state(parts.clone())
 }
@@ -156,6 +159,8 @@ fn handler(call: RestCall) -> MethodRouter<Parts> {
         RestCall::EndSessions => delete(sessions::end),
         RestCall::GetEvents => get(events::receive),
         RestCall::AckEvents => delete(events::acknowledge),
+        RestCall::SendMessage => post(messages::send),
+        RestCall::GetConductorStatus => get(conductors::status),
         RestCall::GetHealth => get(profile::health),
         RestCall::GetKeys => get(profile::keys),
     }

@@ -34,6 +34,9 @@ use waystation_wire::SessionConfig;
 /// Where daemons connect.
 pub const PATH: &str = "/daemon/ws";
 
+/// Where clients of the conductor's dialect connect.
+pub const CONDUCTOR_PATH: &str = "/ws";
+
 /// What gateway runs with.
 #[derive(Clone)]
 pub struct Config {
@@ -96,6 +99,8 @@ pub struct Limits {
     pub failed_logins_per_address: u32,
     /// Pings, pongs and empty frames of a client in ten seconds.
     pub control_frames: u32,
+    /// Clients of the conductor's dialect.
+    pub conductor_clients: usize,
     /// When stopping, clients come back within this time, each at a moment of its own.
     pub drain_spread: Duration,
 }
@@ -115,6 +120,7 @@ impl Default for Limits {
             failed_logins: 10_000,
             failed_logins_per_address: 100,
             control_frames: 100,
+            conductor_clients: 1_000,
             drain_spread: Duration::from_secs(5),
         }
     }
@@ -147,6 +153,7 @@ struct Shared {
     upstream: upstream::Upstream,
     feeds: feeds::Feeds,
     rest_sessions: connection::RestSessions,
+    conductors: connection::conductor::Conductors,
     lease: lease::Lease,
     verifier: Verifier,
     admission: admission::Admission,
@@ -202,6 +209,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         upstream,
         feeds,
         rest_sessions: connection::RestSessions::default(),
+        conductors: connection::conductor::Conductors::default(),
         lease,
         verifier,
         metrics,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 use waystation_domain::Network;
+use waystation_domain::policy::RestCall;
 use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_wire::SessionConfig;
@@ -53,6 +54,7 @@ pub struct LimitSettings {
     unauthenticated_per_address: usize,
     failed_logins: u32,
     failed_logins_per_address: u32,
+    conductor_clients: usize,
     drain_spread_seconds: u64,
 }
 
@@ -66,6 +68,7 @@ impl Default for LimitSettings {
             unauthenticated_per_address: limits.unauthenticated_per_address,
             failed_logins: limits.failed_logins,
             failed_logins_per_address: limits.failed_logins_per_address,
+            conductor_clients: limits.conductor_clients,
             drain_spread_seconds: limits.drain_spread.as_secs(),
         }
     }
@@ -114,6 +117,10 @@ impl GatewaySettings {
         if !self.path.starts_with('/') || self.path.contains(['{', '}', '*']) {
             return Err(SettingsError::of("path", "must be a plain path that begins with /"));
         }
+        let is_call = RestCall::ALL.iter().any(|call| call.path() == self.path);
+        if is_call || self.path == crate::CONDUCTOR_PATH {
+            return Err(SettingsError::of("path", "is taken by another call"));
+        }
         let session = SessionConfig {
             heartbeat: Duration::from_millis(positive("heartbeat_interval_ms", self.heartbeat_interval_ms)?),
             missed: self.heartbeats_missed,
@@ -130,6 +137,7 @@ impl GatewaySettings {
             unauthenticated_per_address: self.limits.unauthenticated_per_address,
             failed_logins: self.limits.failed_logins,
             failed_logins_per_address: self.limits.failed_logins_per_address,
+            conductor_clients: self.limits.conductor_clients,
             drain_spread: Duration::from_secs(self.limits.drain_spread_seconds),
             ..Limits::default()
         };

@@ -56,7 +56,7 @@ pub(crate) struct Upstream {
     jwks: Cache<(), Bytes>,
     settle: Combiner<wire::Settlement, wire::Settled>,
     compare: Combiner<wire::SessionReport, wire::ComparedHeads>,
-    send: Combiner<wire::SendMessage, wire::RouteMessageResult>,
+    send: Combiner<wire::SendMessage, wire::SendMessageResult>,
 }
 
 /// Which session of which mailbox.

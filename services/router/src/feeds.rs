@@ -14,7 +14,7 @@ use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::PublishEventResponse;
 use waystation_rpc::convert::feed_position_to;
 use waystation_rpc::{Caller, Fault};
-use waystation_store::feed::{PublishRefused, Published};
+use waystation_store::feed::{NewEvent, PublishRefused, Published};
 use waystation_store::mailbox::{AppendMessage, Appended};
 
 use crate::Parts;
@@ -30,7 +30,7 @@ pub(crate) use watch::watch;
 /// What a publisher wants.
 pub(crate) enum Wanted {
     /// An event on the feed.
-    Feed(OrganizationId, waystation_store::feed::NewEvent),
+    Feed(OrganizationId, NewEvent),
     /// A message for each addressee, under one id.
     Mailboxes(MessageId, Vec<AppendMessage>),
 }
@@ -38,13 +38,29 @@ pub(crate) enum Wanted {
 /// Publishes one event.
 pub(crate) async fn publish(parts: &Parts, wanted: Wanted) -> Result<PublishEventResponse, Fault> {
     match wanted {
-        Wanted::Feed(organization, event) => {
-            let id = event.id.clone();
-            let told = parts.publisher.publish(organization, vec![event])?.wait().await?;
-            let outcome = told.outcomes.first().copied().unwrap_or(Err(PublishRefused::Damaged));
-            answer(parts, id, outcome, told.gateways)
-        }
+        Wanted::Feed(organization, event) => OnTheWay::begin(parts, organization, event)?.wait(parts).await,
         Wanted::Mailboxes(id, messages) => Mailing::begin(parts, id, messages).wait(parts).await,
+    }
+}
+
+/// An event on its way to the feed.
+pub(crate) struct OnTheWay {
+    id: Option<MessageId>,
+    publishing: publisher::Publishing,
+}
+
+impl OnTheWay {
+    /// Asks for the publication; what is asked for after this comes after it.
+    pub(crate) fn begin(parts: &Parts, organization: OrganizationId, event: NewEvent) -> Result<OnTheWay, Fault> {
+        let id = event.id.clone();
+        Ok(OnTheWay { id, publishing: parts.publisher.publish(organization, vec![event])? })
+    }
+
+    /// Resolves once the store has answered.
+    pub(crate) async fn wait(self, parts: &Parts) -> Result<PublishEventResponse, Fault> {
+        let told = self.publishing.wait().await?;
+        let outcome = told.outcomes.first().copied().unwrap_or(Err(PublishRefused::Damaged));
+        answer(parts, self.id, outcome, told.gateways)
     }
 }
 

@@ -14,7 +14,7 @@ use waystation_store::credential::OrganizationSettings;
 use waystation_store::mailbox::{AppendMessage, IfOffline, MailboxKey};
 
 /// What a message is if its caller does not say.
-const DEFAULT_EVENT_TYPE: &str = "message.received";
+pub(crate) const DEFAULT_EVENT_TYPE: &str = "message.received";
 
 /// Whose mailbox a request names.
 pub(crate) fn mailbox(caller: &Caller, organization: &str, orchestrator: &str) -> Result<MailboxKey, Fault> {

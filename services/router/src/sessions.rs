@@ -214,7 +214,7 @@ impl SessionService for SessionApi {
         if messages.len() > MOST {
             return Err(Fault::field("messages", format!("must have at most {MOST} elements")).into());
         }
-        Ok(Response::new(SendMessagesResponse { results: outgoing::route(&self.0, messages).await }))
+        Ok(Response::new(SendMessagesResponse { results: outgoing::send(&self.0, messages).await }))
     }
 
     async fn report_daemon(

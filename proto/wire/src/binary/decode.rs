@@ -11,9 +11,9 @@ use waystation_proto::daemon::v1::send::To;
 
 use crate::frame::{ClientFrame, FrameError, Received};
 use crate::payload::{
-    AckPayload, Addressee, AuthPayload, AuthRefreshPayload, Client, ExtendPayload, GoodbyePayload, HeartbeatPayload,
-    NackPayload, Payload as _, Refusal, RejectPayload, Resume, ResumeFeed, ResumeMailbox, SendPayload,
-    SubscribePayload, UnsubscribePayload, shortened,
+    AckPayload, AuthPayload, AuthRefreshPayload, Client, ExtendPayload, GoodbyePayload, HeartbeatPayload, NackPayload,
+    Payload as _, Refusal, RejectPayload, Resume, ResumeFeed, ResumeMailbox, SendPayload, SubscribePayload,
+    To as Addressed, UnsubscribePayload, shortened,
 };
 
 /// Reads a frame.
@@ -95,9 +95,9 @@ fn auth_payload(auth: proto::Auth) -> AuthPayload {
 
 fn send_payload(send: proto::Send) -> Result<SendPayload, Refusal> {
     let to = match send.to {
-        Some(To::OrchestratorId(id)) => Addressee { orchestrator_id: Some(id), channel_id: None },
-        Some(To::ChannelId(id)) => Addressee { orchestrator_id: None, channel_id: Some(id) },
-        None => Addressee::default(),
+        Some(To::OrchestratorId(id)) => Addressed { orchestrator_id: Some(id), channel_id: None },
+        Some(To::ChannelId(id)) => Addressed { orchestrator_id: None, channel_id: Some(id) },
+        None => Addressed::default(),
     };
     let lane = match Priority::try_from(send.priority) {
         Ok(Priority::Unspecified) => None,

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(send("{}"), "payload.to");
         assert_eq!(send(r#"{"to":{},"data":{}}"#), "payload.to");
         assert_eq!(send(r#"{"to":{"orchestratorId":"a","channelId":"b"},"data":{}}"#), "payload.to");
-        assert_eq!(send(r#"{"to":{"channelId":"b"},"data":{}}"#), "payload.to.channelId");
+        assert_eq!(send(r#"{"to":{"channelId":"b c"},"data":{}}"#), "payload.to.channelId");
         assert_eq!(send(r#"{"to":{"orchestratorId":"a/b"},"data":{}}"#), "payload.to.orchestratorId");
         assert_eq!(send(r#"{"to":{"orchestratorId":"a"}}"#), "payload.data");
         assert_eq!(send(r#"{"to":{"orchestratorId":"a"},"data":[]}"#), "payload.data");

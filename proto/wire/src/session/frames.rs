@@ -146,7 +146,7 @@ impl Session {
             }
         }
         if let Some(Busy::Heartbeat { reply_to }) = self.busy.take_if(|busy| matches!(busy, Busy::Heartbeat { .. })) {
-            let feed = self.feed_point();
+            let feed = self.follower.point();
             self.send(ServerFrame::HeartbeatAck { reply_to, next: self.config.heartbeat, heads, feed });
         }
         self.step(now);

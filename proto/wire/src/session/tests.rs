@@ -11,7 +11,7 @@ use waystation_domain::{
 
 use super::*;
 use crate::frame::{
-    Ack, AckStatus, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, Outgoing, Received, Sent,
+    Ack, AckStatus, Addressee, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat, Outgoing, Received, Sent,
 };
 
 mod feed;
@@ -705,7 +705,7 @@ fn extending_another_entry_does_not_save_the_oldest() {
 
 fn outgoing() -> Box<Outgoing> {
     Box::new(Outgoing {
-        orchestrator: "otto".parse().unwrap(),
+        to: Addressee::Orchestrator("otto".parse().unwrap()),
         event_type: None,
         data: Bytes::from_static(b"{}"),
         lane: Lane::Normal,

@@ -1,16 +1,15 @@
 //! What goes into a session and what comes out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use waystation_domain::{
-    AckRange, Activation, Charge, Entry, FeedGap, FeedPoint, FeedPosition, Gap, Heads, MessageId, MessageRef, Nack,
-    PerLane, Reject, ReportedStatus, ResumePoint, ResumeVerdict, ScopeSet, SessionId, Subscriptions, Timestamp, Window,
+    AckRange, Activation, Charge, Entry, FeedPoint, Gap, Heads, MessageId, MessageRef, Nack, PerLane, Reject,
+    ReportedStatus, ResumePoint, ResumeVerdict, ScopeSet, SessionId, Subscriptions, Timestamp, Window,
 };
 
 use crate::close::CloseCode;
-use crate::feed::SharedEvent;
+use crate::follow::FollowRequest;
 use crate::frame::{ErrorCode, Outgoing, Sent, ServerFrame};
 
 /// Numbers of a session; the same for all of a gateway.
@@ -151,7 +150,8 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub(super) fn close_code(self) -> CloseCode {
+    /// What the connection is closed with.
+    pub fn close_code(self) -> CloseCode {
         match self {
             Ending::Superseded => CloseCode::Superseded,
             Ending::DuplicateIdentity => CloseCode::DuplicateIdentity,
@@ -287,43 +287,6 @@ pub enum CallFailed {
     SessionUnknown,
     /// Another session holds the mailbox.
     NotHolder,
-}
-
-/// Asks for what follows in the feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FollowRequest {
-    /// Comes back with the answer.
-    pub number: u64,
-    /// After this point; `None`: from the head on.
-    pub from: Option<FeedPoint>,
-}
-
-/// What follows in the feed.
-#[derive(Clone, Debug)]
-pub struct Followed {
-    /// Of the request.
-    pub number: u64,
-    /// To be told first.
-    pub gaps: Vec<FeedGap>,
-    /// What is wanted of it.
-    pub events: Vec<Arc<SharedEvent>>,
-    /// All up to here is told by this answer.
-    pub at: FeedPoint,
-    /// That is the head: from now on events come by themselves.
-    pub is_live: bool,
-}
-
-/// Something of the feed. For one session it comes in order.
-#[derive(Clone, Debug)]
-pub enum FeedNews {
-    /// The answer to a request.
-    Followed(Followed),
-    /// An event that is wanted.
-    Event(Arc<SharedEvent>),
-    /// What is not there any more.
-    Gap(FeedGap),
-    /// All up to here has come.
-    Reached(FeedPosition),
 }
 
 /// Reads on.

@@ -22,6 +22,7 @@ thread_local! {
 pub(super) enum Opcode {
     Text = 1,
     Binary = 2,
+    Ping = 9,
 }
 
 /// A stream whose reads are shared and whose writes are merged. What the WebSocket itself writes, pongs and closes, goes

@@ -308,8 +308,8 @@ impl Live {
             None => {
                 let handle = self.opened.registration.handle.clone();
                 let viewer = Viewer {
-                    orchestrator: self.opened.key.orchestrator.clone(),
-                    daemon: self.opened.request.daemon.clone(),
+                    orchestrator: Some(self.opened.key.orchestrator.clone()),
+                    daemon: Some(self.opened.request.daemon.clone()),
                     scopes: handle.claims().scopes,
                     subscriptions: wanted,
                 };

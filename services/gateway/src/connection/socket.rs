@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use waystation_runtime::{Accepted, Clock};
 use waystation_wire::{CloseCode, FrameError, FrameStamp, ServerFrame, binary, json};
 
@@ -26,6 +27,18 @@ const BUFFERED: usize = 64 * 1024;
 const BUFFERED_EVENTS: usize = 16 * 1024;
 /// Control frames are counted over this period.
 const CONTROL_PERIOD: Duration = Duration::from_secs(10);
+
+/// What a client has sent, not read yet.
+pub(super) enum Raw {
+    Text(Utf8Bytes),
+    Binary(Bytes),
+    /// A ping or pong.
+    Alive,
+    /// All that was queued has been written.
+    Flushed,
+    /// The connection has ended, or must: then with this code.
+    Broken(Option<CloseCode>),
+}
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,29 +94,63 @@ impl Socket {
         }
     }
 
-    fn judge(&mut self, message: Option<Result<Message, Error>>) -> Incoming {
-        match message {
-            Some(Ok(Message::Text(text))) => {
-                self.metrics.frames_in.inc();
-                Incoming::Frame(match self.format {
-                    Format::Json => json::decode(&text),
-                    Format::Binary => Err(foreign("this connection speaks binary frames")),
-                })
+    /// Writes what is queued and, if asked to, reads on. Nothing is lost if it is dropped.
+    pub(super) async fn next_raw(&mut self, read: bool) -> Raw {
+        let found = poll_fn(|cx| {
+            if self.dirty {
+                match Pin::new(&mut self.inner).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.dirty = false;
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
+                    Poll::Pending => {}
+                }
             }
-            Some(Ok(Message::Binary(bytes))) => {
-                self.metrics.frames_in.inc();
-                Incoming::Frame(match self.format {
-                    Format::Json => Err(foreign("this connection speaks JSON text frames")),
-                    Format::Binary => binary::decode(bytes),
-                })
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.count_control(),
-            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Incoming::Broken(None),
-            Some(Err(error)) => Incoming::Broken(code_of(&error)),
+            if read { Pin::new(&mut self.inner).poll_next(cx).map(Some) } else { Poll::Pending }
+        });
+        match found.await {
+            None => Raw::Flushed,
+            Some(message) => self.judge(message),
         }
     }
 
-    fn count_control(&mut self) -> Incoming {
+    /// Queues a text; [`Socket::next_raw`] writes it.
+    pub(super) fn queue_text(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.frames += 1;
+        self.inner.get_mut().queue(Opcode::Text, fill);
+        self.metrics.frames_out.inc();
+        self.dirty = true;
+    }
+
+    /// Asks for a sign of life.
+    pub(super) fn queue_ping(&mut self) {
+        self.inner.get_mut().queue(Opcode::Ping, |_| {});
+        self.dirty = true;
+    }
+
+    /// Whether little waits to be written.
+    pub(super) fn has_room_for_events(&self) -> bool {
+        self.inner.get_ref().waiting() < BUFFERED_EVENTS
+    }
+
+    fn judge(&mut self, message: Option<Result<Message, Error>>) -> Raw {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.metrics.frames_in.inc();
+                Raw::Text(text)
+            }
+            Some(Ok(Message::Binary(bytes))) => {
+                self.metrics.frames_in.inc();
+                Raw::Binary(bytes)
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.count_control(),
+            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Raw::Broken(None),
+            Some(Err(error)) => Raw::Broken(code_of(&error)),
+        }
+    }
+
+    fn count_control(&mut self) -> Raw {
         let now = self.clock.instant();
         if now - self.control.0 > CONTROL_PERIOD {
             self.control = (now, 0);
@@ -111,11 +158,7 @@ impl Socket {
         self.control.1 += 1;
         // The library has queued a pong.
         self.dirty = true;
-        if self.control.1 > self.most_control {
-            Incoming::Broken(Some(CloseCode::RateLimited))
-        } else {
-            Incoming::Alive
-        }
+        if self.control.1 > self.most_control { Raw::Broken(Some(CloseCode::RateLimited)) } else { Raw::Alive }
     }
 }
 
@@ -150,22 +193,14 @@ impl Outlet for Socket {
     }
 
     async fn next(&mut self, read: bool) -> Incoming {
-        let found = poll_fn(|cx| {
-            if self.dirty {
-                match Pin::new(&mut self.inner).poll_flush(cx) {
-                    Poll::Ready(Ok(())) => {
-                        self.dirty = false;
-                        return Poll::Ready(None);
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Some(Err(error)))),
-                    Poll::Pending => {}
-                }
-            }
-            if read { Pin::new(&mut self.inner).poll_next(cx).map(Some) } else { Poll::Pending }
-        });
-        match found.await {
-            None => Incoming::Flushed,
-            Some(message) => self.judge(message),
+        match (self.next_raw(read).await, self.format) {
+            (Raw::Text(text), Format::Json) => Incoming::Frame(json::decode(&text)),
+            (Raw::Text(_), Format::Binary) => Incoming::Frame(Err(foreign("this connection speaks binary frames"))),
+            (Raw::Binary(bytes), Format::Binary) => Incoming::Frame(binary::decode(bytes)),
+            (Raw::Binary(_), Format::Json) => Incoming::Frame(Err(foreign("this connection speaks JSON text frames"))),
+            (Raw::Alive, _) => Incoming::Alive,
+            (Raw::Flushed, _) => Incoming::Flushed,
+            (Raw::Broken(code), _) => Incoming::Broken(code),
         }
     }
 

@@ -74,7 +74,8 @@ impl Viewer {
         let excluded = &self.subscriptions.excluded;
         (excluded.is_empty() || !excluded.iter().any(|gone| gone.matches(&event.event_type)))
             && may_see(self.scopes, &event.event_type)
-            && (event.audience.is_everybody() || event.audience.includes(&self.orchestrator, &self.daemon))
+            && (event.audience.is_everybody()
+                || event.audience.includes(self.orchestrator.as_ref(), self.daemon.as_ref()))
     }
 
     fn wants(&self, event: &FeedEvent) -> bool {

@@ -1,68 +1,141 @@
 //! From a request to a WebSocket.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::{Parts as Raw, Upgraded};
+use hyper::upgrade::{OnUpgrade, Parts as Raw, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use waystation_domain::policy;
 use waystation_runtime::Accepted;
 
 use super::Door;
-use super::body::flat_error;
+use super::bearer::Caller;
+use super::body::{Refusal, flat_error, invalid};
+use crate::connection::conductor::{self, Watcher};
 use crate::connection::{self, Client, Format};
 use crate::metrics::Refused;
 
 /// The subprotocol of binary frames.
 const BINARY: &str = "waystation.v1.proto";
 
-/// GET of a WebSocket path.
+/// The subprotocol by which browsers bring a token, and the prefix of that.
+const EVENTS: &str = "waystation.events.v1";
+const BEARER: &str = "bearer.";
+
+/// GET of a WebSocket path of daemons.
 pub(super) async fn daemon_socket(door: Door, mut request: Request) -> Response {
     let headers = request.headers();
     if !is_upgrade(headers) {
-        return description();
+        return description("daemon WebSocket, version 1", "an auth frame", &[BINARY]);
     }
+    let accept = match judge(&door, headers) {
+        Ok(accept) => accept,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let (format, protocol) =
+        if offers(headers, BINARY) { (Format::Binary, Some(BINARY)) } else { (Format::Json, None) };
+    let address = door.client_address(headers);
+    let upgrading = hyper::upgrade::on(&mut request);
+    let parts = door.parts.clone();
+    let Some(admitted) = door.take_place() else { return upgraded_before() };
+    door.parts.context.lifecycle.spawn(async move {
+        if let Some((stream, read)) = stand(upgrading).await {
+            connection::run(parts, stream, read, format, Client { address, admitted }).await;
+        }
+    });
+    switching(&accept, protocol)
+}
+
+/// GET of the path of the conductor's dialect.
+pub(super) async fn conductor_socket(door: Door, mut request: Request) -> Response {
+    let headers = request.headers();
+    if !is_upgrade(headers) {
+        return description("event stream of the conductor kind", "a subscribe frame", &[EVENTS]);
+    }
+    match conduct(&door, headers) {
+        Ok((accept, protocol, watcher)) => {
+            let upgrading = hyper::upgrade::on(&mut request);
+            let parts = door.parts.clone();
+            let Some(admitted) = door.take_place() else { return upgraded_before() };
+            door.parts.context.lifecycle.spawn(async move {
+                if let Some((stream, read)) = stand(upgrading).await {
+                    // It came with a token that holds.
+                    drop(admitted);
+                    conductor::run(parts, stream, read, watcher).await;
+                }
+            });
+            switching(&accept, protocol)
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Judges who wants to watch.
+fn conduct(door: &Door, headers: &HeaderMap) -> Result<(String, Option<&'static str>, Watcher), Refusal> {
+    let accept = judge(door, headers)?;
+    let offered = words(headers, header::SEC_WEBSOCKET_PROTOCOL).find_map(|word| word.strip_prefix(BEARER));
+    let caller = Caller::judge_socket(door, headers, offered, policy::CONDUCTOR)?;
+    let organization = caller.organization()?;
+    let parts = &door.parts;
+    let client = parts.context.entropy.id().parse().map_err(|_| invalid("no id could be made"))?;
+    let most = parts.config.limits.conductor_clients;
+    let place = parts.conductors.admit(client, organization.clone(), parts.context.clock.now(), most);
+    let place = place.ok_or_else(|| {
+        let full = flat_error(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", "too many clients are connected");
+        Refusal::from(full).later(Duration::from_secs(5))
+    })?;
+    let protocol = offers(headers, EVENTS).then_some(EVENTS);
+    Ok((accept, protocol, Watcher { organization, claims: caller.claims, token: caller.token, place }))
+}
+
+/// Judges a handshake; answers what proves that it was understood.
+fn judge(door: &Door, headers: &HeaderMap) -> Result<String, Refusal> {
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
-        return flat_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Sec-WebSocket-Key is missing or malformed");
+        return Err(invalid("Sec-WebSocket-Key is missing or malformed"));
     };
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let refused = flat_error(StatusCode::UPGRADE_REQUIRED, "VALIDATION_ERROR", "only WebSocket version 13");
-        return ([(header::SEC_WEBSOCKET_VERSION, "13")], refused).into_response();
+        return Err(([(header::SEC_WEBSOCKET_VERSION, "13")], refused).into_response().into());
     }
     if let Some(origin) = headers.get(header::ORIGIN)
         && !door.parts.config.allowed_origins.iter().any(|allowed| origin == allowed.as_str())
     {
         door.parts.metrics.refused(Refused::Origin);
-        return flat_error(StatusCode::FORBIDDEN, "FORBIDDEN", "this web page may not connect");
+        return Err(flat_error(StatusCode::FORBIDDEN, "FORBIDDEN", "this web page may not connect").into());
     }
-    let format = if offers(headers, BINARY) { Format::Binary } else { Format::Json };
-    let accept = derive_accept_key(key.as_bytes());
-    let address = door.client_address(headers);
-    let upgrading = hyper::upgrade::on(&mut request);
-    let parts = door.parts.clone();
-    let Some(admitted) = door.take_place() else {
-        return flat_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "this connection was upgraded before");
-    };
-    door.parts.context.lifecycle.spawn(async move {
-        let Ok(upgraded) = upgrading.await else { return };
-        match bare(upgraded) {
-            Some((stream, read)) => connection::run(parts, stream, read, format, Client { address, admitted }).await,
-            None => tracing::error!("an upgraded connection is no stream of ours"),
-        }
-    });
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+fn upgraded_before() -> Response {
+    invalid("this connection was upgraded before").into_response()
+}
+
+/// Waits until the connection is a WebSocket's.
+async fn stand(upgrading: OnUpgrade) -> Option<(Accepted, Vec<u8>)> {
+    let stream = bare(upgrading.await.ok()?);
+    if stream.is_none() {
+        tracing::error!("an upgraded connection is no stream of ours");
+    }
+    stream
+}
+
+fn switching(accept: &str, protocol: Option<&'static str>) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&accept) {
+    if let Ok(accept) = HeaderValue::from_str(accept) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    if format == Format::Binary {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BINARY));
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     response
 }
@@ -95,13 +168,13 @@ fn offers(headers: &HeaderMap, protocol: &str) -> bool {
     words(headers, header::SEC_WEBSOCKET_PROTOCOL).any(|word| word == protocol)
 }
 
-/// What this path is, for people who look.
-fn description() -> Response {
+/// What a path is, for people who look.
+fn description(protocol: &str, first: &str, subprotocols: &[&str]) -> Response {
     Json(json!({
         "service": "waystation",
-        "protocol": "daemon WebSocket, version 1",
-        "connect": "send a WebSocket upgrade to this path, then an auth frame",
-        "subprotocols": [BINARY],
+        "protocol": protocol,
+        "connect": format!("send a WebSocket upgrade to this path, then {first}"),
+        "subprotocols": subprotocols,
     }))
     .into_response()
 }

@@ -9,25 +9,34 @@ use waystation_domain::MessageId;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1 as wire;
 use waystation_proto::router::v1::MessageStatus;
-use waystation_proto::router::v1::route_message_result::Outcome;
+use waystation_proto::router::v1::send_message::What;
+use waystation_proto::router::v1::send_message_result::Outcome;
 use waystation_rpc::convert::lane_to;
 use waystation_rpc::{limit_of, reason_of, retry_after_of, status_of_element};
-use waystation_wire::{ErrorCode, Outgoing, SendOutcome, SendRefused, Sent};
+use waystation_wire::{Addressee, ErrorCode, Outgoing, SendOutcome, SendRefused, Sent};
 
 pub(super) fn request(token: &SecretString, id: &MessageId, message: Outgoing) -> wire::SendMessage {
-    let Outgoing { orchestrator, event_type, data, lane, time_to_live, .. } = message;
-    wire::SendMessage {
-        access_token: token.expose_secret().to_owned(),
-        message: Some(wire::RouteMessageRequest {
+    let Outgoing { to, event_type, data, lane, time_to_live, .. } = message;
+    let event_type = event_type.map(|name| name.as_str().to_owned()).unwrap_or_default();
+    let what = match to {
+        Addressee::Orchestrator(orchestrator) => What::Message(wire::RouteMessageRequest {
             orchestrator_id: orchestrator.to_string(),
             message_id: id.as_str().to_owned(),
-            event_type: event_type.map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            event_type,
             data,
             priority: lane_to(lane).into(),
             time_to_live: time_to_live.map(duration),
             ..wire::RouteMessageRequest::default()
         }),
-    }
+        Addressee::Channel(channel) => What::Event(wire::PublishEventRequest {
+            channel_id: channel.to_string(),
+            event_id: id.as_str().to_owned(),
+            event_type,
+            data,
+            ..wire::PublishEventRequest::default()
+        }),
+    };
+    wire::SendMessage { access_token: token.expose_secret().to_owned(), what: Some(what) }
 }
 
 fn duration(time: Duration) -> WireDuration {
@@ -37,11 +46,15 @@ fn duration(time: Duration) -> WireDuration {
     }
 }
 
-pub(super) fn outcome(id: MessageId, answered: Result<wire::RouteMessageResult, Status>) -> SendOutcome {
+pub(super) fn outcome(id: MessageId, answered: Result<wire::SendMessageResult, Status>) -> SendOutcome {
     match answered.map(|result| result.outcome) {
         Ok(Some(Outcome::Routed(routed))) => {
             let sequence = routed.position.as_ref().map_or(0, |position| position.sequence);
             Ok(Sent { id, status: word(routed.status()), sequence })
+        }
+        Ok(Some(Outcome::Published(published))) => {
+            let sequence = published.position.map_or(0, |position| position.sequence);
+            Ok(Sent { id, status: "PUBLISHED", sequence })
         }
         Ok(Some(Outcome::Error(error))) => Err(refused(&status_of_element(error))),
         Ok(None) => Err(refused(&Status::internal("a router gave no answer"))),
@@ -78,9 +91,10 @@ fn refused(status: &Status) -> SendRefused {
 fn field_of(status: &Status) -> Option<&'static str> {
     match waystation_rpc::field_of(status)?.as_str() {
         "message.orchestrator_id" => Some("payload.to.orchestratorId"),
-        "message.event_type" => Some("payload.eventType"),
-        "message.data" => Some("payload.data"),
-        "message.message_id" => Some("payload.messageId"),
+        "event.channel_id" => Some("payload.to.channelId"),
+        "message.event_type" | "event.event_type" => Some("payload.eventType"),
+        "message.data" | "event.data" => Some("payload.data"),
+        "message.message_id" | "event.event_id" => Some("payload.messageId"),
         "message.time_to_live" => Some("payload.ttlMs"),
         _ => None,
     }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventType(Arc<str>);
 
+/// Families of events that no daemon sends.
+const RESERVED: [&str; 7] = ["system.", "presence.", "vp.", "dlq.", "error-recovery.", "scheduler.", "webhook."];
+
 /// The text is not an event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a dotted lower-case name of at most 64 characters, such as message.received")]
@@ -19,6 +22,11 @@ impl EventType {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether daemons may not send it: what Waystation and the platform say of themselves must be believed.
+    pub fn is_reserved(&self) -> bool {
+        RESERVED.iter().any(|family| self.0.starts_with(family))
     }
 }
 

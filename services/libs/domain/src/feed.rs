@@ -54,9 +54,9 @@ impl Audience {
     }
 
     /// Whether a session belongs to it.
-    pub fn includes(&self, orchestrator: &OrchestratorId, daemon: &DaemonId) -> bool {
-        (self.orchestrators.is_empty() || self.orchestrators.contains(orchestrator))
-            && (self.daemons.is_empty() || self.daemons.contains(daemon))
+    pub fn includes(&self, orchestrator: Option<&OrchestratorId>, daemon: Option<&DaemonId>) -> bool {
+        (self.orchestrators.is_empty() || orchestrator.is_some_and(|id| self.orchestrators.contains(id)))
+            && (self.daemons.is_empty() || daemon.is_some_and(|id| self.daemons.contains(id)))
     }
 }
 
@@ -265,10 +265,11 @@ mod tests {
     fn an_audience_is_an_intersection() {
         let id = |text: &str| text.parse().unwrap();
         let some = Audience { orchestrators: vec![id("orla")], daemons: vec!["d1".parse().unwrap()] };
-        let includes = |o: &str, d: &str| some.includes(&o.parse().unwrap(), &d.parse().unwrap());
+        let includes = |o: &str, d: &str| some.includes(Some(&o.parse().unwrap()), Some(&d.parse().unwrap()));
         assert!(includes("orla", "d1"));
         assert!(!includes("orla", "d2") && !includes("otto", "d1"));
-        assert!(Audience::default().includes(&id("orla"), &"d9".parse().unwrap()));
+        assert!(!some.includes(None, None), "whoever is nobody's daemon");
+        assert!(Audience::default().includes(None, None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::{Scope, ScopeSet};
-pub use table::{FrameKind, RestCall, methods, of_method};
+pub use table::{CONDUCTOR, FrameKind, RestCall, methods, of_method};
 
 /// What kind of holder a token is for. Each has a `typ` of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ impl TokenClass {
 pub enum Callers {
     /// Anybody: the call brings its own credentials, or needs none.
     Anyone,
+    /// Whoever has a token of an organization.
+    TokenHolders,
     /// Daemons.
     Daemons,
     /// Backends and operators. A daemon's scopes are for the daemon protocol; they open nothing here.
@@ -109,7 +111,7 @@ impl Rule {
     pub fn check(self, caller: Identity<'_>) -> Result<(), Forbidden> {
         let is_operator = caller.class == TokenClass::Operator && caller.scopes.contains(Scope::AdminAll);
         let fits = match self.callers {
-            Callers::Anyone => true,
+            Callers::Anyone | Callers::TokenHolders => true,
             Callers::Daemons => caller.class == TokenClass::Access,
             Callers::Backends => caller.class != TokenClass::Access,
             Callers::Internal(names) => is_internal(caller, names),

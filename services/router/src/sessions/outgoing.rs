@@ -1,36 +1,101 @@
-//! What daemons send: routed like a backend's messages, under the name of the orchestrator that their token says.
+//! What daemons send: routed or published like a backend's, under the name of the orchestrator that their token says.
 
 use waystation_domain::policy::FrameKind;
+use waystation_domain::{Audience, MessageId, OrchestratorId, OrganizationId};
 use waystation_proto::common::v1::ErrorReason;
-use waystation_proto::router::v1::{RouteMessageResult, SendMessage};
+use waystation_proto::router::v1::route_message_result::Outcome as Routed;
+use waystation_proto::router::v1::send_message::What;
+use waystation_proto::router::v1::send_message_result::Outcome;
+use waystation_proto::router::v1::{PublishEventRequest, RouteMessageRequest, SendMessage, SendMessageResult};
 use waystation_rpc::Fault;
 use waystation_rpc::convert::{parse, required};
+use waystation_store::feed::NewEvent;
 use waystation_store::mailbox::{AppendMessage, MailboxKey};
 
 use crate::batch::Judged;
+use crate::feeds::OnTheWay;
 use crate::{Parts, request};
 
-/// Routes messages in their order; answers one for each.
-pub(super) async fn route(parts: &Parts, messages: Vec<SendMessage>) -> Vec<RouteMessageResult> {
+/// Who sends.
+struct Sender {
+    organization: OrganizationId,
+    orchestrator: OrchestratorId,
+}
+
+/// Sends messages in their order; answers one for each.
+pub(super) async fn send(parts: &Parts, messages: Vec<SendMessage>) -> Vec<SendMessageResult> {
     let mut judged = Judged::with_capacity(messages.len());
-    for message in messages {
-        judged.push(prepare(parts, message).await);
+    // Places of those that go to channels, and the events on their way.
+    let mut events = Vec::new();
+    for (place, SendMessage { access_token, what }) in messages.into_iter().enumerate() {
+        match what {
+            Some(What::Event(event)) => events.push((place, publish(parts, &access_token, event).await)),
+            Some(What::Message(message)) => judged.push(prepare(parts, &access_token, message).await),
+            None => judged.push(required("message", None)),
+        }
     }
-    judged.append(parts).results(parts).await
+    let routed = judged.append(parts).results(parts).await.into_iter().map(|result| {
+        result.outcome.map(|outcome| match outcome {
+            Routed::Routed(routed) => Outcome::Routed(routed),
+            Routed::Error(error) => Outcome::Error(error),
+        })
+    });
+    let mut outcomes: Vec<Option<Outcome>> = routed.collect();
+    for (place, event) in events {
+        let published = match event {
+            Ok(event) => event.wait(parts).await,
+            Err(fault) => Err(fault),
+        };
+        let outcome = published.map_or_else(|fault| Outcome::Error(fault.into()), Outcome::Published);
+        outcomes.insert(place.min(outcomes.len()), Some(outcome));
+    }
+    outcomes.into_iter().map(|outcome| SendMessageResult { outcome }).collect()
 }
 
 /// The token says who sends, for which organization, and whether it may: a gateway alone cannot say it.
-async fn prepare(parts: &Parts, send: SendMessage) -> Result<AppendMessage, Fault> {
-    let claims = parts.verifier.verify(&send.access_token, parts.context.clock.now())?;
+fn sender(parts: &Parts, token: &str) -> Result<Sender, Fault> {
+    let claims = parts.verifier.verify(token, parts.context.clock.now())?;
     let daemon = claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
     FrameKind::Send.rule().check(claims.identity())?;
-    let message = required("message", send.message)?;
+    Ok(Sender { organization: daemon.organization, orchestrator: daemon.orchestrator })
+}
+
+async fn prepare(parts: &Parts, token: &str, message: RouteMessageRequest) -> Result<AppendMessage, Fault> {
+    let sender = sender(parts, token)?;
     let orchestrator = parse("message.orchestrator_id", &message.orchestrator_id)?;
-    let key = MailboxKey { organization: daemon.organization.clone(), orchestrator };
+    let key = MailboxKey { organization: sender.organization.clone(), orchestrator };
     let rules = parts.directory.check(&key).await?;
     let read = request::message(key, message, &rules.settings, parts.store.mailboxes.durability());
-    let read = read.inspect_err(|_| parts.stats.refused(&daemon.organization));
+    let read = read.inspect_err(|_| parts.stats.refused(&sender.organization));
     let (read, _) = read.map_err(|fault| fault.within("message"))?;
-    parts.admit(&daemon.organization, &rules).await?;
-    Ok(AppendMessage { sender: Some(daemon.orchestrator), ..read })
+    parts.admit(&sender.organization, &rules).await?;
+    Ok(AppendMessage { sender: Some(sender.orchestrator), ..read })
+}
+
+async fn publish(parts: &Parts, token: &str, event: PublishEventRequest) -> Result<OnTheWay, Fault> {
+    let sender = sender(parts, token)?;
+    let event = read_event(event, &sender).map_err(|fault| fault.within("event"))?;
+    let rules = parts.directory.organization(&sender.organization).await?;
+    parts.admit(&sender.organization, &rules).await?;
+    OnTheWay::begin(parts, sender.organization, event)
+}
+
+fn read_event(event: PublishEventRequest, sender: &Sender) -> Result<NewEvent, Fault> {
+    let event_type = match event.event_type.as_str() {
+        "" => parse("event_type", request::DEFAULT_EVENT_TYPE)?,
+        text => parse("event_type", text)?,
+    };
+    let event_type: waystation_domain::EventType = event_type;
+    if event_type.is_reserved() {
+        return Err(Fault::field("event_type", "is of a family that daemons do not send"));
+    }
+    Ok(NewEvent {
+        id: Some(MessageId::from_caller(&event.event_id).map_err(|error| Fault::field("event_id", error))?),
+        event_type,
+        channel: Some(parse("channel_id", &event.channel_id)?),
+        trace: None,
+        sender: Some(sender.orchestrator.clone()),
+        audience: Audience::default(),
+        data: request::data(&event.data)?,
+    })
 }

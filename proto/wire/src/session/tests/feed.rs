@@ -5,7 +5,7 @@ use std::sync::Arc;
 use waystation_domain::{Audience, FeedEvent, FeedGap, FeedLoss, FeedPoint, FeedPosition};
 
 use super::*;
-use crate::SharedEvent;
+use crate::{FeedNews, FollowRequest, Followed, SharedEvent};
 
 fn position(sequence: u64) -> FeedPosition {
     FeedPosition { epoch: Epoch::from_raw(EPOCH), sequence }
@@ -78,7 +78,7 @@ fn a_session_reads_until_it_is_at_the_head_and_then_gets_what_comes() {
     world.news(FeedNews::Event(event(12)));
     assert_eq!(world.shown(), [6, 7, 9, 12]);
     world.news(FeedNews::Reached(position(20)));
-    assert_eq!(world.session.feed_point(), Some(point(20)));
+    assert_eq!(world.session.follower.point(), Some(point(20)));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_is_not_subscribed_any_more_does_not_come() {
     world.frame(ClientFrame::Unsubscribe { patterns: vec!["*".parse().unwrap()] });
     world.session.handle_subscribed(Ok(Some(point(7))), world.now);
     world.news(FeedNews::Event(event(8)));
-    assert_eq!((world.shown(), world.session.feed_point()), (vec![], None));
+    assert_eq!((world.shown(), world.session.follower.point()), (vec![], None));
     world.frame(ClientFrame::Subscribe { patterns: vec!["*".parse().unwrap()], channels: Default::default() });
     world.session.handle_subscribed(Ok(Some(point(9))), world.now);
     world.run();

@@ -1,6 +1,6 @@
 //! The rows. A method, call or frame that has none cannot be used.
 
-use super::Callers::{Anyone, Backends, Daemons, Internal, InternalAndOperators};
+use super::Callers::{Anyone, Backends, Daemons, Internal, InternalAndOperators, TokenHolders};
 use super::{Callers, Rule, Tenancy};
 use crate::Scope;
 
@@ -26,6 +26,9 @@ const ROUTERS_AND_OPERATORS: Rule = rule(InternalAndOperators(&["router"]), Tena
 const VERIFIERS: Rule = rule(Internal(&["gateway", "router", "federation"]), Tenancy::All);
 const DAEMONS: Rule = rule(Daemons, Tenancy::Own);
 const WRITING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
+
+/// Watching events by the conductor's dialect.
+pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::EventsRead), tenancy: Tenancy::Own };
 
 /// Every method of gRPC.
 const METHODS: &[(&str, Rule)] = &[
@@ -159,6 +162,10 @@ rest_calls! {
     GetEvents = "GET" "/api/daemon/events", DAEMONS;
     /// Has processed messages.
     AckEvents = "DELETE" "/api/daemon/events", DAEMONS;
+    /// Sends a message.
+    SendMessage = "POST" "/api/daemon/messages", WRITING_DAEMONS;
+    /// Who watches by the conductor's dialect.
+    GetConductorStatus = "GET" "/api/websocket/status", CONDUCTOR;
     /// How an orchestrator's daemons are.
     GetHealth = "GET" "/api/daemon/health/{orchestratorId}", own(Scope::AdminRead);
     /// The public keys.
