@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod deployment;
+mod feeds;
 mod older_client;
 mod revocation;
 mod secured;

@@ -50,6 +50,17 @@ impl Daemon {
 
     /// Logs in if it can.
     pub async fn try_connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Option<Daemon> {
+        Daemon::try_connect_with(url, orchestrator, daemon, token, json!({})).await
+    }
+
+    /// Logs in if it can, with more in its auth frame than it must have.
+    pub async fn try_connect_with(
+        url: &str,
+        orchestrator: &str,
+        daemon: &str,
+        token: &str,
+        more: Value,
+    ) -> Option<Daemon> {
         let host = url.strip_prefix("ws://")?.split('/').next()?;
         let open = async {
             let stream = TcpStream::connect(host).await.ok()?;
@@ -58,7 +69,8 @@ impl Daemon {
         };
         let socket = timeout(TRY, open).await.ok()??;
         let mut client = Daemon { socket, asked: 0, welcome: Value::Null };
-        let payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
+        let mut payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
+        payload.as_object_mut()?.extend(more.as_object()?.clone());
         if !client.try_send(frame("auth", payload)).await {
             return None;
         }

@@ -31,7 +31,7 @@ const BACKENDS: &str = r#"
 name = "platform"
 secret_file = "SECRET"
 organization = "acme"
-scopes = ["messages:read", "messages:write", "presence:read"]
+scopes = ["messages:read", "messages:write", "presence:read", "events:read", "events:write"]
 "#;
 
 /// One process of the deployment; it keeps its ports over restarts.
@@ -321,6 +321,11 @@ impl Fleet {
             service_secret: String::new(),
             operator_token: String::new(),
         }
+    }
+
+    /// Where REST calls go to a gateway.
+    pub fn http_url(&self, gateway: usize) -> String {
+        self.reach(&self.gateways[gateway].address)
     }
 
     /// Where daemons connect to a gateway.

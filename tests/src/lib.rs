@@ -14,6 +14,7 @@ pub mod node;
 pub mod process;
 mod rest;
 mod stream;
+pub mod subscribers;
 pub mod tls;
 
 pub use backend::{Backend, code_and_reason};
@@ -22,7 +23,7 @@ pub use conductor::Conductor;
 pub use daemon::{Daemon, Received, frame};
 pub use fleet::Fleet;
 pub use process::Process;
-pub use rest::{hs256, http, log_in, post};
+pub use rest::{hs256, http, log_in, post, try_http};
 pub use stream::{Sse, SseEvent};
 
 use std::time::Duration;
