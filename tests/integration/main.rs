@@ -18,6 +18,7 @@ mod feeds;
 mod gaps;
 mod guards;
 mod limits;
+mod news;
 mod operator;
 mod polling;
 mod protocol_page;

@@ -71,6 +71,9 @@ async fn backend_does(cell: &Cell, what: &str) {
             })
             .await;
         }
+        (Some("publish"), Some(event_type), Some(number)) => {
+            backend.publish(event_type, number.parse().unwrap()).await;
+        }
         (Some("drain"), None, None) => {
             let spread = Some(prost_types::Duration { seconds: 1, nanos: 0 });
             let mut operator = waystation_tests::Backend::operator(&cell.dev);

@@ -30,6 +30,8 @@ const TRY: Duration = Duration::from_secs(3);
 pub struct Daemon {
     socket: WebSocketStream<TcpStream>,
     asked: u64,
+    /// Whether it shows the events that Waystation itself publishes; who comes and goes is of no matter to most tests.
+    pub hears_own: bool,
     /// The answer to the login.
     pub welcome: Value,
 }
@@ -41,7 +43,7 @@ impl Daemon {
         let stream = TcpStream::connect(host).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (socket, _) = client_async(url, stream).await.unwrap();
-        Daemon { socket, asked: 0, welcome: Value::Null }
+        Daemon { socket, asked: 0, hears_own: false, welcome: Value::Null }
     }
 
     pub async fn connect(url: &str, orchestrator: &str, daemon: &str, token: &str) -> Daemon {
@@ -68,7 +70,7 @@ impl Daemon {
             Some(client_async(url, stream).await.ok()?.0)
         };
         let socket = timeout(TRY, open).await.ok()??;
-        let mut client = Daemon { socket, asked: 0, welcome: Value::Null };
+        let mut client = Daemon { socket, asked: 0, hears_own: false, welcome: Value::Null };
         let mut payload = json!({"accessToken": token, "daemonId": daemon, "orchestratorId": orchestrator});
         payload.as_object_mut()?.extend(more.as_object()?.clone());
         if !client.try_send(frame("auth", payload)).await {
@@ -88,7 +90,12 @@ impl Daemon {
         loop {
             match timeout(patience, self.socket.next()).await {
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-                Ok(Some(Ok(Message::Text(text)))) => return Received::Frame(serde_json::from_str(&text).unwrap()),
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    let frame = serde_json::from_str(&text).unwrap();
+                    if self.shows(&frame) {
+                        return Received::Frame(frame);
+                    }
+                }
                 Ok(_) => return Received::Closed,
                 Err(_) => return Received::Nothing,
             }
@@ -133,11 +140,20 @@ impl Daemon {
         }
     }
 
+    fn shows(&self, frame: &Value) -> bool {
+        self.hears_own || !frame["id"].as_str().is_some_and(|id| id.starts_with("own."))
+    }
+
     /// The next frame.
     pub async fn next(&mut self) -> Value {
-        match self.message().await {
-            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
-            other => panic!("a text frame, not {other:?}"),
+        loop {
+            let frame = match self.message().await {
+                Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+                other => panic!("a text frame, not {other:?}"),
+            };
+            if self.shows(&frame) {
+                return frame;
+            }
         }
     }
 
@@ -202,7 +218,7 @@ impl Daemon {
 
     /// Whether nothing comes for a while.
     pub async fn is_silent(&mut self, time: Duration) -> bool {
-        timeout(time, self.socket.next()).await.is_err()
+        matches!(self.receive(time).await, Received::Nothing)
     }
 
     /// Ends the connection without a word, as a broken line does.

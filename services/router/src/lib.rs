@@ -13,6 +13,7 @@ mod gateways;
 mod growth;
 mod health;
 mod metrics;
+mod news;
 mod operator;
 mod presence;
 pub mod process;
@@ -82,6 +83,7 @@ struct Parts {
     growth: growth::Growth,
     pace: Arc<redrive::Pace>,
     quotas: quotas::Quotas,
+    held_back: news::HeldBack,
     context: Context,
 }
 
@@ -120,6 +122,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         growth: growth::Growth::new(context.clock),
         pace: Arc::default(),
         quotas: quotas::Quotas::new(store.quotas.clone(), config.messages_per_second, context.clock),
+        held_back: news::HeldBack::default(),
         announcer,
         context: context.clone(),
         store,

@@ -45,14 +45,18 @@ impl Quotas {
     }
 
     /// Lets one message through, or says when to try again.
-    pub(crate) async fn take(&self, organization: &OrganizationId, chosen: Option<u32>) -> Result<(), Fault> {
-        let Some(a_second) = chosen.or(self.usual) else { return Ok(()) };
+    pub(crate) async fn take(
+        &self,
+        organization: &OrganizationId,
+        chosen: Option<u32>,
+    ) -> Result<Result<(), TooMany>, Fault> {
+        let Some(a_second) = chosen.or(self.usual) else { return Ok(Ok(())) };
         let slice = self.slices.get_with_by_ref(organization, Arc::default);
         // Held while the store is asked: whoever comes meanwhile waits for the same slice.
         let mut slice = slice.lock().await;
         let now = self.clock.instant();
         if let Some(until) = slice.refused_until.filter(|until| *until > now) {
-            return Err(too_many(until - now, a_second));
+            return Ok(Err(TooMany { again: until - now, a_second }));
         }
         if slice.left == 0 || slice.until.is_none_or(|until| until <= now) {
             let wanted = (a_second / SLICES_A_SECOND).max(1);
@@ -60,15 +64,26 @@ impl Quotas {
             *slice = Slice { left: taken.granted, until: Some(now + SLICE_LIFE), refused_until: None };
             if taken.granted == 0 {
                 slice.refused_until = Some(now + taken.again);
-                return Err(too_many(taken.again, a_second));
+                return Ok(Err(TooMany { again: taken.again, a_second }));
             }
         }
         slice.left -= 1;
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
-fn too_many(again: Duration, a_second: u32) -> Fault {
-    let message = format!("the organization may send {a_second} messages a second");
-    Fault::new(ErrorReason::RateLimited, message).retry(again).limit(a_second)
+/// An organization is held back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooMany {
+    /// When to try again.
+    pub(crate) again: Duration,
+    /// Messages that it may send in a second.
+    pub(crate) a_second: u32,
+}
+
+impl From<TooMany> for Fault {
+    fn from(TooMany { again, a_second }: TooMany) -> Fault {
+        let message = format!("the organization may send {a_second} messages a second");
+        Fault::new(ErrorReason::RateLimited, message).retry(again).limit(a_second)
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use waystation_domain::OrganizationId;
+use waystation_domain::{MessageId, OrganizationId};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::redriven_message::Outcome;
 use waystation_proto::router::v1::{
@@ -14,8 +14,8 @@ use waystation_proto::router::v1::{
 use waystation_rpc::Fault;
 use waystation_store::mailbox::{AppendMessage, DeadLetterView, ForgetDeadLetters, IfOffline, MailboxKey};
 
-use crate::Parts;
 use crate::directory::Rules;
+use crate::{Parts, news};
 
 /// Dead letters of one call: at most, and unless it says otherwise.
 const MOST: usize = 1_000;
@@ -139,41 +139,44 @@ async fn route(
     letters: Vec<DeadLetterView>,
 ) -> Result<Vec<RedrivenMessage>, Fault> {
     let routing = letters.into_iter().map(|letter| {
-        let (number, id) = (letter.number, letter.entry.id.clone());
-        let message = message(key, rules, letter);
         // Taken in here, in their order; waited for below.
-        let appending = message.map(|message| (message.id.clone(), parts.appender.append(vec![message])));
-        (number, id, appending)
+        let appending = message(key, rules, &letter).map(|(id, message)| (id, parts.appender.append(vec![message])));
+        (letter, appending)
     });
-    let (mut redriven, mut numbers) = (Vec::new(), Vec::new());
-    for (number, message_id, appending) in routing.collect::<Vec<_>>() {
-        let outcome: Result<RouteMessageResponse, Fault> = async {
+    let (mut redriven, mut accepted) = (Vec::new(), Vec::new());
+    for (letter, appending) in routing.collect::<Vec<_>>() {
+        let outcome: Result<(MessageId, RouteMessageResponse), Fault> = async {
             let (id, appending) = appending?;
             let outcome = appending.wait().await.pop();
             let appended = outcome.ok_or_else(|| Fault::new(ErrorReason::Internal, "the store gave no answer"))??;
-            Ok(parts.answer(key, id.as_ref(), appended))
+            let routed = parts.answer(key, Some(&id), appended);
+            Ok((id, routed))
         }
         .await;
+        let (number, message_id) = (letter.number, letter.entry.id.to_string());
         let outcome = match outcome {
-            Ok(routed) => {
-                numbers.push(number);
+            Ok((id, routed)) => {
+                accepted.push((letter, id));
                 Outcome::Routed(routed)
             }
             Err(fault) => Outcome::Error(fault.into()),
         };
-        redriven.push(RedrivenMessage { number, message_id: message_id.to_string(), outcome: Some(outcome) });
+        redriven.push(RedrivenMessage { number, message_id, outcome: Some(outcome) });
     }
+    // Before they are dropped: who asks again after a crash has it told again, as the same events.
+    news::tell_redriven(parts, key, &accepted).await?;
+    let numbers = accepted.iter().map(|(letter, _)| letter.number).collect();
     let forget = ForgetDeadLetters { mailbox: key.clone(), numbers };
     parts.store.mailboxes.forget_dead_letters(forget, None).await.map_err(Fault::unavailable)?;
     Ok(redriven)
 }
 
-fn message(key: &MailboxKey, rules: &Rules, letter: DeadLetterView) -> Result<AppendMessage, Fault> {
-    let entry = letter.entry;
+fn message(key: &MailboxKey, rules: &Rules, letter: &DeadLetterView) -> Result<(MessageId, AppendMessage), Fault> {
+    let entry = letter.entry.clone();
     let id = entry.id.redriven().ok_or_else(|| Fault::field("numbers", "one was redriven too often"))?;
-    Ok(AppendMessage {
+    let message = AppendMessage {
         mailbox: key.clone(),
-        id: Some(id),
+        id: Some(id.clone()),
         event_type: entry.event_type,
         channel: entry.channel,
         trace: entry.trace,
@@ -183,7 +186,8 @@ fn message(key: &MailboxKey, rules: &Rules, letter: DeadLetterView) -> Result<Ap
         time_to_live: rules.settings.time_to_live.min(rules.settings.longest_time_to_live),
         if_offline: IfOffline::Queue,
         limits: rules.settings.mailbox,
-    })
+    };
+    Ok((id, message))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey,
 
 use crate::directory::Rules;
 use crate::metrics::{EventOutcome, Outcome};
-use crate::{Parts, activity, feeds, health, operator, presence, redrive, request, stats, views};
+use crate::{Parts, activity, feeds, health, news, operator, presence, redrive, request, stats, views};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -284,8 +284,16 @@ impl RouterApi {
 impl Parts {
     /// Lets one more message of an organization through.
     pub(crate) async fn admit(&self, organization: &OrganizationId, rules: &Rules) -> Result<(), Fault> {
-        let taken = self.quotas.take(organization, rules.settings.messages_per_second).await;
-        taken.inspect_err(|_| self.stats.refused(organization))
+        let refused = match self.quotas.take(organization, rules.settings.messages_per_second).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(too_many)) => {
+                news::tell_held_back(self, organization, too_many);
+                too_many.into()
+            }
+            Err(fault) => fault,
+        };
+        self.stats.refused(organization);
+        Err(refused)
     }
 
     pub(crate) async fn append_one(&self, message: AppendMessage) -> Result<Appended, Fault> {

@@ -28,7 +28,7 @@ use waystation_token::Claims;
 
 use crate::directory::Rules;
 use crate::routing::about;
-use crate::{Parts, feeds};
+use crate::{Parts, feeds, news};
 use convert::{MOST, refused, session_ref};
 
 pub(crate) struct SessionApi(pub(crate) Parts);
@@ -267,7 +267,11 @@ impl SessionApi {
     }
 
     async fn keep_words(&self, said: Vec<Report>) -> Result<(), Unavailable> {
-        if said.is_empty() { Ok(()) } else { self.0.store.reports.report(said, None).await }
+        if !said.is_empty() {
+            let changed = self.0.store.reports.report(said.clone(), None).await?;
+            news::tell_reported(&self.0, &said, &changed);
+        }
+        Ok(())
     }
 
     /// A login is verified here once more: a gateway alone cannot say whose session it is.

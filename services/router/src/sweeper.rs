@@ -7,7 +7,7 @@ use waystation_rpc::Fault;
 use waystation_runtime::Readiness;
 use waystation_store::mailbox::Sweep;
 
-use crate::Parts;
+use crate::{Parts, news};
 
 /// The table of gateways is at most this old (delivery, rule 1).
 const EVERY: Duration = Duration::from_secs(1);
@@ -76,6 +76,7 @@ impl Sweeper {
             for (holder, heads) in &swept.grown {
                 gateways.push_heads(holder, heads);
             }
+            news::tell_swept(&self.parts, swept.news).await;
             if swept.handled < AT_ONCE && !swept.more {
                 break;
             }

@@ -1,7 +1,5 @@
 //! The feed of a daemon's session.
 
-use std::time::Instant;
-
 use waystation_domain::{FeedPoint, Subscriptions};
 
 use super::{Command, Session};
@@ -46,12 +44,9 @@ impl Session {
     }
 
     /// Something of the feed has come. Call it in the order in which it came.
-    pub fn handle_feed(&mut self, news: FeedNews, now: Instant) {
-        let has_room = match &news {
-            FeedNews::Followed(_) => true,
-            FeedNews::Event(_) | FeedNews::Gap(_) | FeedNews::Reached(_) => self.commands.len() < BEHIND_AT,
-        };
-        let has_room = has_room && !self.draining && self.listening;
+    pub fn handle_feed(&mut self, news: FeedNews) {
+        let is_answer = matches!(news, FeedNews::Followed(_));
+        let has_room = (is_answer || self.commands.len() < BEHIND_AT) && !self.draining && self.listening;
         let as_event = !self.profile.knows_gaps;
         let (commands, closed) = (&mut self.commands, self.closed);
         let let_go = self.follower.take(news, has_room, |shown| {
@@ -64,7 +59,6 @@ impl Session {
             }
         });
         self.let_go(let_go);
-        self.step(now);
     }
 
     /// Events may have been dropped on their way here: whatever follows is read.

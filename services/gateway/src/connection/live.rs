@@ -75,6 +75,14 @@ enum End {
     Close(CloseCode),
 }
 
+/// What became of the session's commands.
+enum Performed {
+    All,
+    /// The socket takes no more for now.
+    NoRoom,
+    End(End),
+}
+
 impl Live {
     pub(super) fn new(parts: Parts, session: Session, opened: Opened, expires: Instant) -> Live {
         let opened_at = parts.context.clock.instant();
@@ -119,24 +127,34 @@ impl Live {
     }
 
     async fn serve(&mut self, socket: &mut impl Outlet) -> End {
+        // One timer for all rounds: most of them change nothing about when to look again.
+        let timer = tokio::time::sleep_until(self.expires.into());
+        tokio::pin!(timer);
         loop {
-            self.check_lease();
-            self.session.listen(socket.is_taken(), self.parts.context.clock.instant());
-            if let Some(end) = self.perform(socket) {
-                return end;
+            let now = self.parts.context.clock.instant();
+            self.check_lease(now);
+            self.session.listen(socket.is_taken(), now);
+            match self.perform(socket) {
+                Performed::All => socket.flush().await,
+                // Once it is written there is another round.
+                Performed::NoRoom => {}
+                Performed::End(end) => return end,
             }
-            socket.note_progress(self.session.is_caught_up());
-            let timeout = self.timeout(socket);
+            socket.note_progress(|| self.session.is_caught_up());
+            let timeout = self.timeout(socket, now).into();
+            if timer.deadline() != timeout {
+                timer.as_mut().reset(timeout);
+            }
             let read = self.session.wants_input();
             let happened = tokio::select! {
                 events = self.opened.registration.handle.events.take() => Happened::Events(events),
                 Some(answer) = self.calls.next() => Happened::Answered(answer),
                 incoming = socket.next(read) => Happened::Received(incoming),
-                () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
+                () = &mut timer => Happened::Time,
             };
             let now = self.parts.context.clock.instant();
             // The process may have been stopped while it waited.
-            self.check_lease();
+            self.check_lease(now);
             match happened {
                 Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, socket, now)),
                 Happened::Answered(answer) => self.take_answer(answer, now),
@@ -161,8 +179,7 @@ impl Live {
     }
 
     /// A process that was stopped and continued finds here that others may serve its mailboxes.
-    fn check_lease(&mut self) {
-        let now = self.parts.context.clock.instant();
+    fn check_lease(&mut self, now: Instant) {
         if !self.parts.lease.covers(self.opened.term, now) {
             self.session.suspend();
         }
@@ -198,7 +215,7 @@ impl Live {
         match event {
             Event::Report(to) => drop(to.send(self.report(socket, now))),
             Event::Push(push) => self.session.handle_push(push, now),
-            Event::Feed(news) => self.session.handle_feed(news, now),
+            Event::Feed(news) => self.session.handle_feed(news),
             Event::Acknowledged(ids) => self.session.handle_acknowledged(&ids, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
@@ -250,8 +267,7 @@ impl Live {
     }
 
     /// When to look again if nothing happens.
-    fn timeout(&mut self, socket: &impl Outlet) -> Instant {
-        let now = self.parts.context.clock.instant();
+    fn timeout(&mut self, socket: &impl Outlet, now: Instant) -> Instant {
         let written = socket.written();
         self.stalled = match self.stalled {
             _ if !socket.is_dirty() => None,
@@ -264,13 +280,13 @@ impl Live {
     }
 
     /// Does what the session wants, as far as the socket has room.
-    fn perform(&mut self, socket: &mut impl Outlet) -> Option<End> {
+    fn perform(&mut self, socket: &mut impl Outlet) -> Performed {
         while let Some(command) = self.session.next_command() {
             match command {
                 Command::Send(frame) => {
                     if !socket.has_room(&frame) {
                         self.session.put_back(Command::Send(frame));
-                        return None;
+                        return Performed::NoRoom;
                     }
                     socket.queue(&frame);
                 }
@@ -285,7 +301,7 @@ impl Live {
                         seat.unfollow();
                     }
                 }
-                Command::Close(code) => return Some(End::Close(code)),
+                Command::Close(code) => return Performed::End(End::Close(code)),
                 Command::Reopen => self.reopen_now(),
                 Command::Renew { reply_to, access_token } => self.renew(reply_to, &access_token),
                 Command::Note(Note::ReplayStarted) => self.tell(ActivityKind::QueueProcessingStarted, ""),
@@ -297,7 +313,7 @@ impl Live {
                 | Command::Route { .. } => self.call(command),
             }
         }
-        None
+        Performed::All
     }
 
     /// Other events are wanted.

@@ -27,8 +27,13 @@ pub(super) trait Outlet: Send {
     /// Queues a frame; [`Outlet::next`] writes it.
     fn queue(&mut self, frame: &ServerFrame);
 
-    /// Everything there is has been queued, as far as is known, or not.
-    fn note_progress(&mut self, _is_caught_up: bool) {}
+    /// Writes what is queued, as far as that is possible at once.
+    fn flush(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Whether everything there is has been queued, as far as is known; for those who want to know.
+    fn note_progress(&mut self, _is_caught_up: impl FnOnce() -> bool) {}
 
     /// Writes what is queued and, if asked to, reads on. Nothing is lost if it is dropped.
     fn next(&mut self, read: bool) -> impl Future<Output = Incoming> + Send;

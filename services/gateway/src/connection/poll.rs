@@ -151,8 +151,8 @@ impl Outlet for Mailslot {
         }
     }
 
-    fn note_progress(&mut self, is_caught_up: bool) {
-        self.is_caught_up = is_caught_up;
+    fn note_progress(&mut self, is_caught_up: impl FnOnce() -> bool) {
+        self.is_caught_up = is_caught_up();
     }
 
     async fn next(&mut self, _: bool) -> Incoming {

@@ -192,6 +192,14 @@ impl Outlet for Socket {
         self.dirty = true;
     }
 
+    async fn flush(&mut self) {
+        if self.dirty {
+            // What is left, or an error, is found by the next round.
+            let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.inner).poll_flush(cx))).await;
+            self.dirty = !matches!(flushed, Poll::Ready(Ok(())));
+        }
+    }
+
     async fn next(&mut self, read: bool) -> Incoming {
         match (self.next_raw(read).await, self.format) {
             (Raw::Text(text), Format::Json) => Incoming::Frame(json::decode(&text)),

@@ -10,6 +10,8 @@ use crate::{FeedPosition, Lane, Position};
 
 /// Longest id that a caller may give; leaves room for the suffix of a redrive.
 const MAX_CALLERS: usize = 58;
+/// How the id of an event of Waystation's own begins.
+const OWN: &str = "own.";
 
 /// Identifies a message within its mailbox.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,7 +26,8 @@ pub enum MessageIdError {
     /// Longer than 58 characters.
     #[error("must have at most {MAX_CALLERS} characters")]
     TooLong,
-    /// Looks like one that Waystation makes: `<epoch>.<lane>.<sequence>`, `<epoch>.f.<sequence>`, `gap.<n>`, or ends in `.r<n>`.
+    /// Looks like one that Waystation makes: `<epoch>.<lane>.<sequence>`, `<epoch>.f.<sequence>`, `gap.<n>`, `own.<digest>`, or
+    /// ends in `.r<n>`.
     #[error("has a form that is reserved for ids made by Waystation")]
     Reserved,
 }
@@ -42,7 +45,7 @@ impl MessageId {
         let id = MessageId(text.into());
         let suffix = text.rsplit_once('.').map(|(_, suffix)| suffix);
         let redriven = suffix.and_then(|s| s.strip_prefix('r')).is_some_and(is_number);
-        if redriven || id.position().is_some() || id.feed_position().is_some() || id.gap().is_some() {
+        if redriven || id.is_own() || id.position().is_some() || id.feed_position().is_some() || id.gap().is_some() {
             return Err(MessageIdError::Reserved);
         }
         Ok(id)
@@ -77,6 +80,17 @@ impl MessageId {
     /// An id for a message whose sender gave none, from random bits.
     pub fn minted(random: u128) -> MessageId {
         MessageId(format!("{random:032x}").into())
+    }
+
+    /// The id of an event that Waystation itself publishes; `digest` is of what it tells, so that whoever tells the same
+    /// uses the same id.
+    pub fn own(digest: u128) -> MessageId {
+        MessageId(format!("{OWN}{digest:032x}").into())
+    }
+
+    fn is_own(&self) -> bool {
+        let is_digest = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        self.0.strip_prefix(OWN).is_some_and(is_digest)
     }
 
     /// The id of a gap, from the position of its last exit.
@@ -159,11 +173,12 @@ mod tests {
 
     #[test]
     fn callers_cannot_take_reserved_ids() {
-        for id in ["00000000000000ab.n.1", "00000000000000ab.f.1", "gap.5", "order.r1"] {
+        let own = MessageId::own(7);
+        for id in ["00000000000000ab.n.1", "00000000000000ab.f.1", "gap.5", "order.r1", own.as_str()] {
             assert_eq!(MessageId::from_caller(id), Err(MessageIdError::Reserved), "{id}");
         }
         assert_eq!(MessageId::from_caller(&"a".repeat(59)), Err(MessageIdError::TooLong));
-        for id in ["order-1", "a.n.1", "a.f.1", "gap.x", "gap", "x.r", "x.rr1", "r1"] {
+        for id in ["order-1", "a.n.1", "a.f.1", "gap.x", "gap", "own.x", "x.r", "x.rr1", "r1"] {
             assert!(MessageId::from_caller(id).is_ok(), "{id}");
         }
     }

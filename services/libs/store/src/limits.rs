@@ -28,6 +28,8 @@ pub const YIELD_AFTER: Duration = Duration::from_secs(35);
 pub const DRAIN_RESERVATION: Duration = Duration::from_secs(10);
 /// An orchestrator whose last session ended without goodbye is `reconnecting` for so long.
 pub const RECONNECTING: Duration = Duration::from_secs(60);
+/// What a mailbox has to tell and nobody confirms is told again after so long.
+pub const NEWS_AGAIN: Duration = Duration::from_secs(5);
 /// Displacing back so often within [`DISPLACEMENT_PERIOD`] ends both instances.
 pub const DISPLACEMENTS: usize = 3;
 /// See [`DISPLACEMENTS`].

@@ -30,6 +30,15 @@ pub struct Report {
     pub metrics: Option<Bytes>,
 }
 
+/// What a report has changed; one that says again what was known changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// What it is doing, or the words for it.
+    pub status: bool,
+    /// How it wants to be seen, or the words for it.
+    pub presence: bool,
+}
+
 /// The process that says it serves an orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -88,8 +97,8 @@ pub(crate) const REMEMBERED: Duration = limits::TIME_TO_LIVE;
 /// What daemons say of themselves.
 #[async_trait]
 pub trait ReportStore: Send + Sync {
-    /// Takes reports in.
-    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<(), Unavailable>;
+    /// Takes reports in; answers what each has changed.
+    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<Vec<Changed>, Unavailable>;
     /// Says which process serves an orchestrator.
     async fn register(
         &self,

@@ -13,7 +13,7 @@ use waystation_store::mailbox::{Compare, MailboxKey, SessionReport, SessionView}
 use waystation_store::report::{Registered, Report};
 use waystation_token::DaemonClaims;
 
-use crate::{Parts, views};
+use crate::{Parts, news, views};
 
 /// Largest metrics, in bytes.
 const MAX_METRICS: usize = 8 * 1024;
@@ -70,7 +70,9 @@ pub(super) async fn report(parts: &Parts, request: ReportDaemonRequest) -> Resul
         metrics: object("metrics", request.metrics, MAX_METRICS)?,
     };
     parts.directory.check(&mailbox).await?;
-    parts.store.reports.report(vec![report], None).await.map_err(Fault::unavailable)?;
+    let reports = vec![report];
+    let changed = parts.store.reports.report(reports.clone(), None).await.map_err(Fault::unavailable)?;
+    news::tell_reported(parts, &reports, &changed);
     if status.is_some() {
         // Whether one is paused decides who holds the mailbox.
         let sessions = sessions_of(parts, &mailbox).await?.into_iter().filter(|session| session.login == daemon.login);

@@ -40,7 +40,7 @@ fn subscribed() -> World {
 
 impl World {
     fn news(&mut self, news: FeedNews) {
-        self.session.handle_feed(news, self.now);
+        self.session.handle_feed(news);
         self.run();
     }
 
@@ -87,7 +87,7 @@ fn a_client_that_does_not_read_lets_go_of_the_head_and_holds_little() {
     world.followed(1, &[], 5, true);
     let asked = world.asked.len();
     for sequence in 6..100 {
-        world.session.handle_feed(FeedNews::Event(event(sequence)), world.now);
+        world.session.handle_feed(FeedNews::Event(event(sequence)));
     }
     assert!(world.session.commands.len() <= 18, "{}", world.session.commands.len());
     world.run();
@@ -100,9 +100,9 @@ fn a_client_that_does_not_read_lets_go_of_the_head_and_holds_little() {
 fn a_suspended_session_delivers_nothing_and_forgets_nothing() {
     let mut world = subscribed();
     world.followed(1, &[], 5, true);
-    world.session.handle_feed(FeedNews::Event(event(6)), world.now);
+    world.session.handle_feed(FeedNews::Event(event(6)));
     world.session.suspend();
-    world.session.handle_feed(FeedNews::Event(event(7)), world.now);
+    world.session.handle_feed(FeedNews::Event(event(7)));
     world.run();
     assert_eq!((world.shown(), world.last_asked()), (vec![], Some(&Command::Unfollow)));
     world.session.handle_possible_loss(world.now);

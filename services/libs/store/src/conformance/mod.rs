@@ -80,6 +80,7 @@ macro_rules! conformance_suite {
                 a_paused_holder_yields_at_once,
                 resume_points_are_judged_never_clamped,
                 presence_tells_online_reconnecting_and_offline,
+                changes_of_presence_are_news_until_they_were_told,
                 subscriptions_belong_to_the_daemon,
             ],
             settle: [
@@ -98,6 +99,7 @@ macro_rules! conformance_suite {
                 a_settlement_confirms_what_is_acknowledged,
                 a_settlement_tells_how_long_delivery_took,
                 dead_letters_are_listed_and_forgotten,
+                dead_letters_are_news_until_they_were_told,
                 organizations_are_counted_apart,
             ],
             feeds: [
@@ -114,6 +116,7 @@ macro_rules! conformance_suite {
             ],
             reports: [
                 what_a_daemon_says_is_kept_until_it_says_otherwise,
+                a_report_tells_what_it_has_changed,
                 the_newest_metrics_of_a_day_are_kept,
                 another_daemon_registers_when_the_first_is_silent,
             ],

@@ -21,8 +21,10 @@ fn silent(world: &World) -> Report {
     }
 }
 
-async fn say(world: &World, report: Report) {
-    world.store.reports.report(vec![report], world.at()).await.unwrap();
+async fn say(world: &World, report: Report) -> Changed {
+    let changed = world.store.reports.report(vec![report], world.at()).await.unwrap();
+    assert_eq!(changed.len(), 1);
+    changed[0]
 }
 
 async fn view(world: &World) -> ReportView {
@@ -54,6 +56,25 @@ pub async fn what_a_daemon_says_is_kept_until_it_says_otherwise(mut world: World
     // Others are not touched.
     let other = crate::mailbox::MailboxKey { orchestrator: "another".parse().unwrap(), ..world.key() };
     assert_eq!(world.store.reports.reported(&other, world.at()).await.unwrap(), ReportView::default());
+}
+
+pub async fn a_report_tells_what_it_has_changed(world: World) {
+    let changed = |status, presence| Changed { status, presence };
+    let busy = Report { status: Some(ReportedStatus::Busy), heartbeat: true, ..silent(&world) };
+    assert_eq!(say(&world, busy.clone()).await, changed(true, false));
+    assert_eq!(say(&world, busy.clone()).await, changed(false, false));
+    assert_eq!(say(&world, Report { message: Some("why".into()), ..busy.clone() }).await, changed(true, false));
+    let away = Report { presence: Some(ReportedPresence::Away), ..silent(&world) };
+    assert_eq!(say(&world, away.clone()).await, changed(false, true));
+    let both = Report { status: Some(ReportedStatus::Idle), presence_text: Some("lunch".into()), ..away };
+    assert_eq!(say(&world, both).await, changed(true, true));
+    // Many at once are answered in their order.
+    let other = |name: &str| crate::mailbox::MailboxKey { orchestrator: name.parse().unwrap(), ..world.key() };
+    let of = |name: &str| Report { mailbox: other(name), ..busy.clone() };
+    let many: Vec<Report> = ["o-a", "o-b", "o-a", "o-c", "o-d", "o-b"].map(of).into();
+    let answers = world.store.reports.report(many, world.at()).await.unwrap();
+    let news: Vec<bool> = answers.iter().map(|one| one.status).collect();
+    assert_eq!(news, [true, true, false, true, true, false]);
 }
 
 pub async fn the_newest_metrics_of_a_day_are_kept(mut world: World) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use waystation_domain::{Lane, PerLane, Subscriptions};
+use waystation_domain::{Lane, PerLane, Subscriptions, Timestamp};
 
 use super::World;
 use super::world::{foreign_epoch, session_id};
@@ -188,6 +188,45 @@ pub async fn presence_tells_online_reconnecting_and_offline(mut world: World) {
     world.try_open(elsewhere).await.unwrap();
     world.close_as("s2", true, false).await;
     assert_eq!(world.presence().await, Presence::Offline, "it said goodbye");
+}
+
+pub async fn changes_of_presence_are_news_until_they_were_told(mut world: World) {
+    let heard = async |world: &World| -> Vec<(bool, Timestamp)> {
+        world.sweep().await.news.iter().filter_map(|(_, news)| news.presence).collect()
+    };
+    assert_eq!(heard(&world).await, []);
+    let begun = world.now;
+    world.open("s1", "d1").await;
+    assert_eq!(heard(&world).await, [(true, begun)]);
+    assert_eq!(heard(&world).await, [], "not at once again");
+    world.pass(limits::NEWS_AGAIN);
+    assert_eq!(heard(&world).await, [(true, begun)], "nobody has confirmed it");
+    world.told(Some(true), 0).await;
+    world.pass(limits::NEWS_AGAIN);
+    assert_eq!(heard(&world).await, []);
+    // A short interruption is not told.
+    world.close("s1").await;
+    world.pass(limits::RECONNECTING / 2);
+    assert_eq!(heard(&world).await, []);
+    world.open("s2", "d1").await;
+    world.pass(limits::RECONNECTING);
+    assert_eq!(heard(&world).await, []);
+    world.gateway("g1").await;
+    world.gateway("g2").await;
+    let elsewhere = OpenSession { incarnation: "g2".parse().unwrap(), ..world.session("s3", "d1") };
+    world.try_open(elsewhere).await.unwrap();
+    world.close("s3").await;
+    world.pass(limits::RECONNECTING);
+    assert_eq!(heard(&world).await, [(false, world.now)]);
+    world.told(Some(false), 0).await;
+    world.pass(limits::NEWS_AGAIN);
+    assert_eq!(heard(&world).await, []);
+    world.gateway("g3").await;
+    let elsewhere = OpenSession { incarnation: "g3".parse().unwrap(), ..world.session("s4", "d1") };
+    world.try_open(elsewhere).await.unwrap();
+    world.told(Some(true), 0).await;
+    world.close_as("s4", true, false).await;
+    assert_eq!(heard(&world).await, [(false, world.now)], "it said goodbye");
 }
 
 pub async fn subscriptions_belong_to_the_daemon(world: World) {

@@ -191,6 +191,25 @@ pub async fn a_settlement_tells_how_long_delivery_took(mut world: World) {
     assert_eq!(settled.took, [Duration::from_millis(300), Duration::from_millis(50)]);
 }
 
+pub async fn dead_letters_are_news_until_they_were_told(mut world: World) {
+    let (fence, answer) = with_read(&mut world, 3).await;
+    world.told(Some(true), 0).await;
+    world.sweep().await;
+    let reject = |index: usize| Reject { position: answer.entries[index].position, reason: "no".into() };
+    let settlement = Settlement { rejects: vec![reject(0), reject(1)], ..world.settlement("s1", fence) };
+    world.settle(settlement).await;
+    let heard = async |world: &World| -> Vec<(u64, u64)> {
+        world.sweep().await.news.iter().map(|(_, news)| news.letters).collect()
+    };
+    assert_eq!(heard(&world).await, [(0, 2)]);
+    world.told(None, 1).await;
+    world.pass(limits::NEWS_AGAIN);
+    assert_eq!(heard(&world).await, [(1, 2)]);
+    world.told(None, 2).await;
+    world.pass(limits::NEWS_AGAIN);
+    assert_eq!(heard(&world).await, []);
+}
+
 pub async fn dead_letters_are_listed_and_forgotten(mut world: World) {
     let sender = "otto".parse().ok();
     let named = AppendMessage { sender, channel: "room".parse().ok(), ..world.named("a", r#"{"n":1}"#) };

@@ -211,6 +211,7 @@ impl World {
             let next = self.sweep_once().await;
             swept.activated.extend(next.activated);
             swept.grown.extend(next.grown);
+            swept.news.extend(next.news);
             swept.more = next.more;
         }
         swept
@@ -220,6 +221,12 @@ impl World {
         let swept = self.store.mailboxes.sweep(Sweep { limit: 1_000 }, self.at()).await.unwrap();
         self.check_conservation().await;
         swept
+    }
+
+    /// Subscribers have been told.
+    pub async fn told(&self, online: Option<bool>, letters: u64) {
+        let told = NewsTold { mailbox: self.key(), online, letters };
+        self.store.mailboxes.note_told(told, self.at()).await.unwrap();
     }
 
     pub async fn view(&self) -> MailboxView {

@@ -13,7 +13,7 @@ use crate::Unavailable;
 use crate::audit::{AuditRecord, AuditStore, Chain};
 use crate::credential::*;
 use crate::mailbox::{MailboxKey, Now};
-use crate::report::{Registered, Report, ReportStore, ReportView};
+use crate::report::{Changed, Registered, Report, ReportStore, ReportView};
 
 #[async_trait]
 impl CredentialStore for Embedded {
@@ -108,7 +108,7 @@ impl CredentialStore for Embedded {
 
 #[async_trait]
 impl ReportStore for Embedded {
-    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<(), Unavailable> {
+    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<Vec<Changed>, Unavailable> {
         self.run(TakeReports(reports), now).await
     }
     async fn register(

@@ -140,6 +140,9 @@ impl MailboxStore for Embedded {
     async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
         self.run(sweep, now).await
     }
+    async fn note_told(&self, told: NewsTold, now: Now) -> Result<(), Unavailable> {
+        self.run(told, now).await
+    }
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
         self.run(purge, now).await
     }

@@ -13,7 +13,7 @@ use crate::credential::{
 };
 use crate::feed::{FeedExtent, Interest, Publication, Publish};
 use crate::mailbox::*;
-use crate::report::{Registered, Report};
+use crate::report::{Changed, Registered, Report};
 
 /// Is among those that the journal can repeat. Only its list makes an operation so: one that is missing there does not
 /// compile, instead of being written and never read again.
@@ -189,6 +189,15 @@ impl Operation for ForgetDeadLetters {
     }
 }
 
+impl Operation for NewsTold {
+    const TAG: u8 = 12;
+    type Answer = ();
+
+    fn apply(self, state: &mut State, _: Timestamp) {
+        state.change_known(&self.mailbox, |mailbox| mailbox.note_told(self.online, self.letters));
+    }
+}
+
 macro_rules! credential_operation {
     ($name:ident { $($field:ident: $type:ty),* } = $tag:literal, $answer:ty, $apply:expr) => {
         #[derive(Serialize, serde::Deserialize)]
@@ -302,10 +311,10 @@ pub(super) struct TakeReports(pub(super) Vec<Report>);
 
 impl Operation for TakeReports {
     const TAG: u8 = 40;
-    type Answer = ();
+    type Answer = Vec<Changed>;
 
-    fn apply(self, state: &mut State, now: Timestamp) {
-        self.0.into_iter().for_each(|report| state.reports.take(report, now));
+    fn apply(self, state: &mut State, now: Timestamp) -> Vec<Changed> {
+        self.0.into_iter().map(|report| state.reports.take(report, now)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use waystation_domain::{InstanceId, Timestamp};
 
 use crate::limits;
 use crate::mailbox::MailboxKey;
-use crate::report::{REMEMBERED, Registered, Registration, Report, ReportView, is_recent};
+use crate::report::{Changed, REMEMBERED, Registered, Registration, Report, ReportView, is_recent};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Reports {
@@ -28,24 +28,30 @@ impl Reports {
         view
     }
 
-    pub(super) fn take(&mut self, report: Report, now: Timestamp) {
+    pub(super) fn take(&mut self, report: Report, now: Timestamp) -> Changed {
+        let mut changed = Changed::default();
         let view = self.of(report.mailbox, now);
         if report.heartbeat {
             view.heartbeat = Some(now);
         }
         if report.status.is_some() {
-            view.status = report.status;
-            view.message = report.message.unwrap_or_default();
+            let new = (report.status, report.message.unwrap_or_default());
+            let old = (view.status, std::mem::take(&mut view.message));
+            changed.status = new != old;
+            (view.status, view.message) = new;
         }
         if report.presence.is_some() {
-            view.presence = report.presence;
-            view.presence_text = report.presence_text.unwrap_or_default();
+            let new = (report.presence, report.presence_text.unwrap_or_default());
+            let old = (view.presence, std::mem::take(&mut view.presence_text));
+            changed.presence = new != old;
+            (view.presence, view.presence_text) = new;
         }
         if let Some(metrics) = report.metrics {
             let beyond = (view.metrics.len() + 1).saturating_sub(limits::METRICS);
             view.metrics.drain(..beyond);
             view.metrics.push((now, metrics));
         }
+        changed
     }
 
     pub(super) fn register(

@@ -169,6 +169,7 @@ impl State {
             if let Some((found, due)) = found {
                 swept.activated.extend(found.activated);
                 swept.grown.extend(found.grown);
+                swept.news.extend(found.news.map(|news| (key.clone(), news)));
                 swept.more |= due.is_some_and(|due| due <= now);
             }
             swept.handled += 1;

@@ -16,8 +16,8 @@ pub(crate) use digest::ContentDigest;
 pub use read::{ReadAnswer, ReadMailbox, Refused};
 pub use session::{
     ActivationNotice, CloseSession, Compare, Compared, ComparedSession, Displaced, DisplacedBecause, HolderRef,
-    IncarnationInfo, Liveness, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed, SessionReport, Subscribe,
-    Sweep, Swept,
+    IncarnationInfo, Liveness, MailboxNews, NewsTold, OpenRefused, OpenSession, Opened, RenewIncarnation, Renewed,
+    SessionReport, Subscribe, Sweep, Swept,
 };
 pub use settle::{ForgetDeadLetters, Purge, Settle, Settled, Settlement};
 pub use view::{
@@ -91,6 +91,9 @@ pub trait MailboxStore: Send + Sync {
 
     /// Does what has become due: expiry, sessions of dead incarnations, ended reservations.
     async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable>;
+
+    /// Notes what subscribers have been told of a mailbox.
+    async fn note_told(&self, told: NewsTold, now: Now) -> Result<(), Unavailable>;
 
     /// Removes every entry; answers how many.
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable>;

@@ -261,4 +261,26 @@ pub struct Swept {
     pub handled: usize,
     /// A mailbox that was looked at has more to let go than one step does: sweep again.
     pub more: bool,
+    /// What subscribers have not been told yet; it comes again until [`NewsTold`].
+    pub news: Vec<(MailboxKey, MailboxNews)>,
+}
+
+/// What has changed in a mailbox since subscribers were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MailboxNews {
+    /// It is online or offline, and since when; it was told to be otherwise. `reconnecting` is neither.
+    pub presence: Option<(bool, Timestamp)>,
+    /// Dead letters: the last number that was told, and the last there is; equal if there is no news.
+    pub letters: (u64, u64),
+}
+
+/// Subscribers have been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewsTold {
+    /// Of which mailbox.
+    pub mailbox: MailboxKey,
+    /// That it is online or offline.
+    pub online: Option<bool>,
+    /// Dead letters up to this number.
+    pub letters: u64,
 }

@@ -244,6 +244,9 @@ impl MailboxStore for Redis {
     async fn sweep(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
         self.sweep_all(sweep, now).await
     }
+    async fn note_told(&self, told: NewsTold, now: Now) -> Result<(), Unavailable> {
+        self.note_news_told(told, now).await
+    }
     async fn purge(&self, purge: Purge, now: Now) -> Result<u64, Unavailable> {
         reply::number(self.run_on(&purge.mailbox, Script::Purge, Args::default(), now).await?)
     }

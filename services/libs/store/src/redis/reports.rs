@@ -17,7 +17,7 @@ use super::scripts::Script;
 use super::{Args, Redis};
 use crate::Unavailable;
 use crate::mailbox::{MailboxKey, Now};
-use crate::report::{Registered, Registration, Report, ReportStore, ReportView, is_recent};
+use crate::report::{Changed, Registered, Registration, Report, ReportStore, ReportView, is_recent};
 
 /// A report as the script reads it.
 fn text_of(report: &Report) -> serde_json::Value {
@@ -77,18 +77,26 @@ fn view_of(answer: Value) -> Result<ReportView, Unavailable> {
 
 #[async_trait]
 impl ReportStore for Redis {
-    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<(), Unavailable> {
-        let mut partitions: BTreeMap<usize, Vec<serde_json::Value>> = BTreeMap::new();
-        for report in &reports {
-            partitions.entry(self.places.partition_of(&report.mailbox)).or_default().push(text_of(report));
+    async fn report(&self, reports: Vec<Report>, now: Now) -> Result<Vec<Changed>, Unavailable> {
+        let mut partitions: BTreeMap<usize, (Vec<usize>, Vec<serde_json::Value>)> = BTreeMap::new();
+        for (place, report) in reports.iter().enumerate() {
+            let (places, texts) = partitions.entry(self.places.partition_of(&report.mailbox)).or_default();
+            places.push(place);
+            texts.push(text_of(report));
         }
-        let each = partitions.into_iter().map(|(partition, texts)| {
+        let each = partitions.into_iter().map(async |(partition, (places, texts))| {
             let mut args = Args::default();
             args.push(encoded(&texts));
-            self.run_in(partition, Script::Report, args, now)
+            let answer = reply::list(self.run_in(partition, Script::Report, args, now).await?)?;
+            Ok::<_, Unavailable>((places, answer.map(reply::number).collect::<Result<Vec<_>, _>>()?))
         });
-        try_join_all(each).await?;
-        Ok(())
+        let mut changed = vec![Changed::default(); reports.len()];
+        for (places, answer) in try_join_all(each).await? {
+            for (place, bits) in places.into_iter().zip(answer) {
+                changed[place] = Changed { status: bits & 1 != 0, presence: bits & 2 != 0 };
+            }
+        }
+        Ok(changed)
     }
 
     async fn register(

@@ -62,6 +62,7 @@ scripts! {
     Compare, "compare", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
     Subscribe, "subscribe", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
     Sweep, "sweep", Drains, [PARTITION, MAILBOX, LOG, SESSIONS];
+    NoteTold, "note_told", Drains, [PARTITION, MAILBOX];
     Purge, "purge", Drains, [PARTITION, MAILBOX, LOG];
     View, "view", Reads, [PARTITION, MAILBOX, LOG, SESSIONS];
     Message, "message", Reads, [PARTITION, MAILBOX, LOG];
@@ -121,7 +122,7 @@ impl Script {
 }
 
 /// The numbers of the rules, as scripts name them; times in milliseconds. A name comes before its own beginnings.
-fn numbers() -> [(&'static str, u64); 30] {
+fn numbers() -> [(&'static str, u64); 32] {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     [
         ("@EPOCHS", limits::EPOCHS as u64),
@@ -139,6 +140,8 @@ fn numbers() -> [(&'static str, u64); 30] {
         ("@CRITICAL_EXTRA", u64::from(crate::mailbox::Window::CRITICAL_EXTRA)),
         ("@ATTEMPTS", u64::from(limits::ATTEMPTS)),
         ("@NACK_DELAY", millis(limits::NACK_DELAY)),
+        ("@NEWS_AGAIN", millis(limits::NEWS_AGAIN)),
+        ("@RECONNECTING", millis(limits::RECONNECTING)),
         ("@DRAIN_RESERVATION", millis(limits::DRAIN_RESERVATION)),
         ("@DISPLACEMENT_PERIOD", millis(limits::DISPLACEMENT_PERIOD)),
         ("@DISPLACEMENTS", limits::DISPLACEMENTS as u64),

@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use waystation_domain::IncarnationId;
+use waystation_domain::{IncarnationId, Timestamp};
 
-use super::keys::{CREDENTIALS, Place};
+use super::keys::{CREDENTIALS, Place, key_of};
 use super::reply::{self, NoticeText};
 use super::scripts::Script;
 use super::{Args, Redis};
 use crate::Unavailable;
-use crate::mailbox::{IncarnationInfo, Now, Sweep, Swept};
+use crate::mailbox::{IncarnationInfo, MailboxNews, NewsTold, Now, Sweep, Swept};
 
 /// See `sweep.lua`.
 #[derive(Deserialize)]
@@ -21,7 +21,16 @@ struct SweepText {
     grown: Vec<GrownText>,
     #[serde(default)]
     left: Vec<String>,
+    #[serde(default)]
+    news: Vec<NewsText>,
     more: bool,
+}
+
+#[derive(Deserialize)]
+struct NewsText {
+    mailbox: String,
+    presence: Option<(u8, u64)>,
+    letters: (u64, u64),
 }
 
 #[derive(Deserialize)]
@@ -31,6 +40,13 @@ struct GrownText {
 }
 
 impl Redis {
+    pub(super) async fn note_news_told(&self, told: NewsTold, now: Now) -> Result<(), Unavailable> {
+        let mut args = Args::default();
+        args.push(told.online.map(|online| u8::from(online).to_string()).unwrap_or_default()).number(told.letters);
+        self.run_on(&told.mailbox, Script::NoteTold, args, now).await?;
+        Ok(())
+    }
+
     /// Every partition is swept by a script of its own. Several routers may do so at once: whatever is due is done
     /// by the first that comes.
     pub(super) async fn sweep_all(&self, sweep: Sweep, now: Now) -> Result<Swept, Unavailable> {
@@ -53,6 +69,11 @@ impl Redis {
             swept.handled += text.handled;
             swept.more |= text.more;
             left.extend(text.left);
+            for NewsText { mailbox, presence, letters } in text.news {
+                let key = key_of(&mailbox).ok_or_else(|| reply::odd(&mailbox))?;
+                let presence = presence.map(|(online, since)| (online == 1, Timestamp::from_millis(since)));
+                swept.news.push((key, MailboxNews { presence, letters }));
+            }
             for notice in text.activated {
                 swept.activated.push(notice.read()?);
             }

@@ -528,14 +528,25 @@ impl Life {
         let sorted = |mut swept: Swept| {
             swept.activated.sort_unstable_by(|a, b| a.holder.session.cmp(&b.holder.session));
             swept.grown.sort_unstable_by(|a, b| a.0.session.cmp(&b.0.session));
+            swept.news.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             // How much was looked at is a matter of each store.
             Swept { handled: 0, ..swept }
         };
         let (now, sweep) = (Some(self.pair.now), Sweep { limit: 1_000 });
         let model = sorted(self.pair.model.mailboxes.sweep(sweep.clone(), now).await.unwrap());
         let redis = sorted(self.pair.redis.mailboxes.sweep(sweep, now).await.unwrap());
-        for notice in self.pair.same(step, model, redis).activated {
+        let swept = self.pair.same(step, model, redis);
+        for notice in swept.activated {
             self.note(&notice.holder.session, notice.holder.fence);
+        }
+        for (mailbox, news) in swept.news {
+            // Some of it is confirmed.
+            if news.presence.is_some_and(|(_, since)| since.as_millis().is_multiple_of(2)) || news.letters.1 % 3 == 2 {
+                let online = news.presence.map(|(online, _)| online);
+                let told = NewsTold { mailbox, online, letters: news.letters.1 };
+                self.pair.model.mailboxes.note_told(told.clone(), now).await.unwrap();
+                self.pair.redis.mailboxes.note_told(told, now).await.unwrap();
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use crate::embedded::operation::{
 use crate::embedded::state::State;
 use crate::feed::{Interest, Publish};
 use crate::mailbox::{
-    Append, CloseSession, Compare, ForgetDeadLetters, OpenSession, Purge, ReadMailbox, RenewIncarnation, Settle,
-    Subscribe, Sweep,
+    Append, CloseSession, Compare, ForgetDeadLetters, NewsTold, OpenSession, Purge, ReadMailbox, RenewIncarnation,
+    Settle, Subscribe, Sweep,
 };
 
 /// Begins every record, so that whole ones can be found behind a damaged one.
@@ -118,7 +118,7 @@ macro_rules! repeatable {
 
 repeatable! {
     Append, OpenSession, CloseSession, ReadMailbox, Settle, Compare, Subscribe, RenewIncarnation, Sweep, Purge,
-    ForgetDeadLetters, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
+    ForgetDeadLetters, NewsTold, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
     Revoke, SetSettings, SetOrchestratorStatus, TakeSecret, RotateSigningKey, AppendAudit,
     TakeReports, Register, Unregister, Publish, Interest, SweepFeeds,
 }

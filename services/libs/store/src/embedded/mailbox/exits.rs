@@ -145,6 +145,11 @@ impl DeadLetter {
 }
 
 impl DeadLetters {
+    /// Number of the last one.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.letters.len() as u64
     }

@@ -4,12 +4,13 @@ use waystation_domain::{Lane, Timestamp};
 
 use super::{Leaving, Mailbox};
 use crate::limits;
-use crate::mailbox::{ActivationNotice, ExitReason, Heads, HolderRef, Liveness};
+use crate::mailbox::{ActivationNotice, ExitReason, Heads, HolderRef, Liveness, MailboxNews};
 
 /// What a sweep found in one mailbox.
 pub(in crate::embedded) struct MailboxSwept {
     pub(in crate::embedded) activated: Option<ActivationNotice>,
     pub(in crate::embedded) grown: Option<(HolderRef, Heads)>,
+    pub(in crate::embedded) news: Option<MailboxNews>,
 }
 
 impl Mailbox {
@@ -48,7 +49,7 @@ impl Mailbox {
         let news = nack_due || self.exits.head() > exits;
         let grown = self.live_holder(liveness).filter(|_| had_holder && news).map(|h| (h, self.heads(now)));
         self.reckon_due(now);
-        MailboxSwept { activated, grown }
+        MailboxSwept { activated, grown, news: self.news(now) }
     }
 
     /// The next moment at which a sweep could change anything.
@@ -59,6 +60,7 @@ impl Mailbox {
         let nacks = self.nacked.values().copied().filter(|time| *time > now);
         let entries = self.lanes.iter().flat_map(|(lane, log)| log.entries.iter().map(move |entry| (lane, entry)));
         let waiting = entries.filter(|(lane, (sequence, _))| !self.in_flight(*lane, **sequence));
-        self.due = waiting.map(|(_, (_, entry))| entry.expires).chain(nacks).chain(reservation).min();
+        let expiries = waiting.map(|(_, (_, entry))| entry.expires);
+        self.due = expiries.chain(nacks).chain(reservation).chain(self.news_due(now)).min();
     }
 }

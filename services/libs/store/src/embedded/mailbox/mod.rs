@@ -8,6 +8,7 @@ mod append;
 mod exits;
 mod expiry;
 mod ids;
+mod news;
 mod read;
 mod sessions;
 mod settle;
@@ -50,6 +51,7 @@ pub(super) struct Mailbox {
     reservation: Option<Reservation>,
     /// When a sweep should look at this mailbox; `None`: nothing is due.
     due: Option<Timestamp>,
+    told: news::Told,
 }
 
 /// An epoch and the first sequences that it owns.

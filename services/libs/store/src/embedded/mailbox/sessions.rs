@@ -26,6 +26,8 @@ pub(super) struct Sessions {
     born: u64,
     /// At most [`limits::DAEMONS`], usually one.
     daemons: Vec<(DaemonId, Daemon)>,
+    /// When the first of those that are open was opened.
+    began: Timestamp,
     ended: Option<Ended>,
 }
 
@@ -124,8 +126,9 @@ impl Sessions {
         self.open.iter().filter(|session| !liveness.is_gone(&session.incarnation))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    /// Since when there have been any, if there are.
+    pub(super) fn online_since(&self) -> Option<Timestamp> {
+        (!self.open.is_empty()).then_some(self.began)
     }
 
     pub(super) fn ended(&self) -> Option<Ended> {
@@ -233,9 +236,13 @@ impl Mailbox {
             return Err(OpenRefused::TooManySessions);
         }
         self.sessions.ended = None;
+        if self.sessions.open.is_empty() {
+            self.sessions.began = now;
+        }
         // Most orchestrators have one daemon.
         self.sessions.open.reserve_exact(1);
         self.sessions.open.push(session);
+        self.presence_may_change(now);
         let daemon = self.sessions.daemon(&open.daemon);
         daemon.last_used = now;
         if let Some(subscriptions) = &open.subscriptions {
@@ -302,6 +309,7 @@ impl Mailbox {
     fn note_end(&mut self, goodbye: bool, now: Timestamp) {
         if self.sessions.open.is_empty() {
             self.sessions.ended = Some(Ended { at: now, goodbye });
+            self.presence_may_change(now);
         }
     }
 

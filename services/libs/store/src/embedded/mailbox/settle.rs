@@ -129,6 +129,7 @@ impl Mailbox {
         let Some(entry) = self.entry(position.lane, position.sequence) else { return };
         self.remove(position.lane, position.sequence, Leaving::Exit(ExitReason::Dead), now);
         self.dead.push(DeadLetter::new(entry, reason, now), now);
+        self.due_by(now);
     }
 
     /// Removes every entry, in flight or not.

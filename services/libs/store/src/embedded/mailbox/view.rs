@@ -112,7 +112,7 @@ impl Mailbox {
         let presence = match (live.len(), ended) {
             (0, Some(ended)) if !ended.goodbye && now.since(ended.at) < limits::RECONNECTING => Presence::Reconnecting,
             // Its gateway died: nobody has seen the session end yet.
-            (0, None) if !self.sessions.is_empty() => Presence::Reconnecting,
+            (0, None) if self.sessions.online_since().is_some() => Presence::Reconnecting,
             (0, _) => Presence::Offline,
             _ => Presence::Online,
         };

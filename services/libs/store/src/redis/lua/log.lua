@@ -178,6 +178,7 @@ local function bury(m, lane, entry, reason)
   remove(m, lane, {entry}, 'dead')
   local key = m.base .. 'q'
   m.buried = (m.buried or 0) + 1
+  due_by(m, NOW)
   put(m, 'qh', m.qh + 1)
   put(m, 'qn', m.qn + 1)
   put(m, 'qb', m.qb + #entry.d)

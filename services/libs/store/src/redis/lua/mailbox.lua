@@ -14,10 +14,13 @@ local LANES = {'c', 'h', 'n', 'l'}
 --   fe, so, bo   fence; ordinal of the session opened last; number of the newest connection
 --   rn, ro       callers' ids that age, and since when the oldest
 --   qh, qn, qb   dead letters: last number, count, bytes
+--   po, qt       what subscribers know: 1 if online, last dead letter
+--   on           since when there have been sessions
 local FIELDS = {
   'run', 'e', 'ep', 'hd', 'mk', 'lh', 'rv', 'en',
   'due', 'n', 'b', 'ne', 'nw', 'na', 'nt', 'hc', 'hh', 'hn', 'hl', 'sc', 'sh', 'sn', 'sl',
   'ka', 'ke', 'kd', 'ko', 'kp', 'xh', 'xn', 'fc', 'fh', 'fn', 'fl', 'gm', 'fe', 'so', 'bo', 'rn', 'ro', 'qh', 'qn', 'qb',
+  'po', 'qt', 'on',
 }
 local TEXTS = 8
 

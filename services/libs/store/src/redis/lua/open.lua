@@ -122,10 +122,12 @@ if answer.refused then
 end
 
 put(m, 'en', '')
+if #m.sessions == 0 then put(m, 'on', NOW) end
 put(m, 'so', m.so + 1)
 new.ordinal, new.opened, new.idle = m.so, NOW, 0
 table.insert(m.sessions, new)
 save_session(m, new)
+presence_may_change(m)
 local daemon = load_daemon(m, new.daemon)
 daemon.used = NOW
 daemon.subscriptions = q.subscriptions or daemon.subscriptions

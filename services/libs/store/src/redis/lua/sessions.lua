@@ -67,8 +67,23 @@ local function remove_session(m, id, drained)
   return true
 end
 
+-- When it counts as offline, if no session lives.
+local function offline_at(m)
+  local at, goodbye = string.match(m.en, '^(%d+) (%d)$')
+  return at and tonumber(at) + (goodbye == '1' and 0 or @RECONNECTING)
+end
+
+-- Sessions have begun or ended.
+local function presence_may_change(m)
+  local offline = offline_at(m)
+  if m.po == 0 and not offline then due_by(m, NOW) end
+  if m.po == 1 and offline then due_by(m, offline) end
+end
+
 local function note_end(m, goodbye)
-  if #m.sessions == 0 then put(m, 'en', NOW .. ' ' .. (goodbye and 1 or 0)) end
+  if #m.sessions > 0 then return end
+  put(m, 'en', NOW .. ' ' .. (goodbye and 1 or 0))
+  presence_may_change(m)
 end
 
 local function end_sessions_of_the_gone(m, liveness)

@@ -3,7 +3,16 @@
 -- have mailboxes here.
 local q = cjson.decode(ARGV[1])
 local liveness = {gone = set_of(q.gone), draining = set_of(q.draining)}
-local handled, activated, grown, left = 0, {}, {}, {}
+local handled, activated, grown, left, told = 0, {}, {}, {}, {}
+
+-- What is so and subscribers have not been told, or nil.
+local function news(m)
+  local offline, presence = offline_at(m), nil
+  if m.po == 0 and not offline and m.on > 0 then presence = {1, m.on} end
+  if m.po == 1 and offline and offline <= NOW then presence = {0, offline} end
+  if not presence and m.qh <= m.qt then return nil end
+  return {mailbox = m.k, presence = presence, letters = {m.qt, m.qh}}
+end
 
 -- The moment at which a sweep could next change anything; 0: never.
 local function reckon_due(m)
@@ -43,6 +52,11 @@ local function reckon_due(m)
       end
     end
   end
+  if news(m) then
+    at(NOW + @NEWS_AGAIN)
+  elseif m.po == 1 then
+    at(offline_at(m))
+  end
   put(m, 'due', least)
 end
 
@@ -56,13 +70,15 @@ local function sweep(m)
     local now_active = activate_next(m, liveness)
     if now_active then table.insert(activated, now_active) end
   end
-  local news = m.xh > exits
-  for _, time in pairs(waiting(m)) do news = news or time <= NOW end
+  local grew = m.xh > exits
+  for _, time in pairs(waiting(m)) do grew = grew or time <= NOW end
   local held = holder(m)
-  if had_holder and news and held and not liveness.gone[held.incarnation] then
+  if had_holder and grew and held and not liveness.gone[held.incarnation] then
     table.insert(grown, {holder = m.hd, heads = heads(m)})
   end
   reckon_due(m)
+  local found = news(m)
+  if found then table.insert(told, found) end
   save(m)
 end
 
@@ -103,4 +119,5 @@ if handled < q.limit then
 end
 
 local function filled(list) return #list > 0 and list or nil end
-return cjson.encode({handled = handled, more = more, activated = filled(activated), grown = filled(grown), left = filled(left)})
+return cjson.encode({handled = handled, more = more, activated = filled(activated), grown = filled(grown), left = filled(left),
+  news = filled(told)})
