@@ -321,7 +321,7 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
                 assert_eq!(ask(call, &path("x"), Value::Null, Some(bad)).await.0, 401, "{call:?}");
             }
             let wrong = match call.rule().callers {
-                Callers::Daemons => Some(&scene.backend_token),
+                Callers::Daemons | Callers::DaemonsAndUsers => Some(&scene.backend_token),
                 Callers::TokenHolders => None,
                 Callers::Anyone | Callers::Backends | Callers::Internal(_) | Callers::InternalAndOperators(_) => {
                     Some(&scene.daemon_token)
@@ -379,12 +379,15 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
             | RestCall::AckEvents
             | RestCall::GetConductorStatus
             | RestCall::SendMessage
+            | RestCall::ListMessages
             | RestCall::ListSessions => {
                 let body = json!({"status": "active", "eventIds": ["m-canary", "e-canary"]});
                 let body = if call.method() == "GET" { Value::Null } else { body };
                 let body = if call == RestCall::SetPresence { json!({"status": "away"}) } else { body };
                 let message = json!({"orchestratorId": "mallory", "content": "x"});
                 let body = if call == RestCall::SendMessage { message } else { body };
+                let query = if call == RestCall::ListMessages { "?channelId=c-canary" } else { "" };
+                let path = |thing: &str| format!("{}{query}", path(thing));
                 let answer = ask(call, &path(""), body, Some(&scene.daemon_token)).await;
                 assert_eq!(answer.0, 200, "{call:?} {answer:?}");
                 assert!(!holds_canary(answer.1.as_bytes()), "{call:?}");

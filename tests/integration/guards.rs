@@ -2,54 +2,26 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use waystation_auth::{IssuerConfig, Keys};
+use waystation_auth::Keys;
 use waystation_domain::Scope;
 use waystation_gateway::Limits;
 use waystation_proto::auth::v1::*;
-use waystation_tests::{Backend, Cell, Daemon, eventually, frame, http, post};
-use waystation_token::{IssuedFor, TrustedIssuer};
-
-const ISSUER: &str = "https://login.example.com/";
-
-fn pair(seed: u8) -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
-}
+use waystation_tests::{Backend, Cell, Daemon, Platform, eventually, frame, http, issuer, post};
 
 fn jwks(seed: u8) -> String {
-    let x = URL_SAFE_NO_PAD.encode(pair(seed).public_key().as_ref());
-    json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": format!("k{seed}"), "x": x}]}).to_string()
+    Platform(seed).jwks()
 }
 
 fn platform_token(seed: u8, orchestrator: &str) -> String {
-    let now = waystation_runtime::Clock::of_host().now().as_seconds();
-    let claims = json!({"iss": ISSUER, "aud": "waystation", "sub": orchestrator, "tenant": "dev", "iat": now,
-                        "exp": now + 300, "scope": "messages:read openid"});
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed =
-        format!("{}.{}", encode(&json!({"alg": "EdDSA", "kid": format!("k{seed}"), "typ": "JWT"})), encode(&claims));
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(pair(seed).sign(signed.as_bytes())))
-}
-
-fn issuer(keys: Keys) -> IssuerConfig {
-    let trusted = TrustedIssuer {
-        issuer: ISSUER.into(),
-        audience: "waystation".into(),
-        organization: IssuedFor::Claim("tenant".into()),
-        orchestrator_claim: "sub".into(),
-        scopes_claim: Some("scope".into()),
-        scopes: [Scope::MessagesRead].into_iter().collect(),
-        jwks: Vec::new(),
-    };
-    IssuerConfig { trusted, keys }
+    Platform(seed).token("dev", &json!({"sub": orchestrator, "scope": "messages:read openid"}))
 }
 
 async fn cell_trusting(keys: Keys) -> Cell {
-    Cell::start_with(|options| options.issuers = vec![issuer(keys)]).await
+    Cell::start_with(|options| options.issuers = vec![issuer(keys, Some("sub"), &[Scope::MessagesRead])]).await
 }
 
 #[tokio::test]

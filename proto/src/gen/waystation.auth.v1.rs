@@ -254,7 +254,7 @@ pub struct GetKeySetResponse {
     #[prost(string, tag = "3")]
     pub version: ::prost::alloc::string::String,
 }
-/// Somebody else who says who daemons are.
+/// Somebody else who says who daemons are, or people.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrustedIssuer {
     /// `iss` of its tokens.
@@ -281,6 +281,9 @@ pub struct TrustedIssuer {
     /// Its public keys.
     #[prost(bytes = "bytes", tag = "8")]
     pub jwks: ::prost::bytes::Bytes,
+    /// A token without orchestrator_claim is a person's.
+    #[prost(bool, tag = "9")]
+    pub users: bool,
 }
 /// Where to begin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

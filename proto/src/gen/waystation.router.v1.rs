@@ -3326,6 +3326,9 @@ pub struct FeedInterest {
     /// For the last one that went: whose feed is not wanted any more. Empty if there is a token.
     #[prost(string, tag = "2")]
     pub organization_id: ::prost::alloc::string::String,
+    /// Subscribers without a token: whose feed they watch, if that organization lets anybody.
+    #[prost(string, tag = "3")]
+    pub anonymous_organization_id: ::prost::alloc::string::String,
 }
 /// In the order of the feeds.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3382,6 +3385,9 @@ pub struct ReadFeedRequest {
     /// Of data; the first event comes whatever its size. At most 4 MiB.
     #[prost(uint64, tag = "4")]
     pub max_bytes: u64,
+    /// Without a token: whose feed it is, if that organization lets anybody watch.
+    #[prost(string, tag = "5")]
+    pub anonymous_organization_id: ::prost::alloc::string::String,
 }
 /// A piece of a feed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3390,6 +3396,29 @@ pub struct ReadFeedResponse {
     #[prost(message, optional, tag = "1")]
     pub extent: ::core::option::Option<FeedExtent>,
     /// In their order, without holes but for what is not kept any more.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<super::super::gateway::v1::FeedEvent>,
+}
+/// What somebody may see of a channel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChannelMessagesRequest {
+    /// Of a daemon or a person: says whose feed it is, and whose mailbox.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// Which channel.
+    #[prost(string, tag = "2")]
+    pub channel_id: ::prost::alloc::string::String,
+    /// Of each kind; at most 256.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+/// Oldest first, each kind. Looked through are the first 4,096 messages of the mailbox and the last 4,096 events of the feed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListChannelMessagesResponse {
+    /// That wait in the daemon's mailbox.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<super::super::gateway::v1::Entry>,
+    /// Events `message.*` of the feed.
     #[prost(message, repeated, tag = "2")]
     pub events: ::prost::alloc::vec::Vec<super::super::gateway::v1::FeedEvent>,
 }
@@ -3992,6 +4021,36 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The newest messages of a channel. Nothing changes by it.
+        pub async fn list_channel_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChannelMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.router.v1.SessionService/ListChannelMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.router.v1.SessionService",
+                        "ListChannelMessages",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// What a daemon says of itself by REST.
         pub async fn report_daemon(
             &mut self,
@@ -4243,6 +4302,14 @@ pub mod session_service_server {
             request: tonic::Request<super::SendMessagesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SendMessagesResponse>,
+            tonic::Status,
+        >;
+        /// The newest messages of a channel. Nothing changes by it.
+        async fn list_channel_messages(
+            &self,
+            request: tonic::Request<super::ListChannelMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelMessagesResponse>,
             tonic::Status,
         >;
         /// What a daemon says of itself by REST.
@@ -4802,6 +4869,55 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.router.v1.SessionService/ListChannelMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListChannelMessagesSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::ListChannelMessagesRequest>
+                    for ListChannelMessagesSvc<T> {
+                        type Response = super::ListChannelMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChannelMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::list_channel_messages(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListChannelMessagesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -18,6 +18,7 @@ mod payload;
 mod rate;
 mod session;
 mod stamp;
+mod watching;
 mod words;
 
 pub use close::{CloseCode, Verdict};
@@ -35,3 +36,4 @@ pub use session::{
     ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer, SettleRequest,
 };
 pub use stamp::FrameStamp;
+pub use watching::{WatchCommand, Watching};

@@ -55,6 +55,7 @@ impl Actor {
                 TokenClass::Access => "orchestrator",
                 TokenClass::Service => "service",
                 TokenClass::Operator => "operator",
+                TokenClass::User => "user",
             };
             format!("{kind}:{}", claims.subject)
         });

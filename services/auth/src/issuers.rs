@@ -126,6 +126,7 @@ pub(crate) fn to_wire(trusted: &TrustedIssuer) -> waystation_proto::auth::v1::Tr
         organization_id,
         organization_claim,
         orchestrator_claim: trusted.orchestrator_claim.clone(),
+        users: trusted.users,
         scopes_claim: trusted.scopes_claim.clone().unwrap_or_default(),
         scopes: trusted.scopes.to_strings(),
         jwks: trusted.jwks.clone().into(),

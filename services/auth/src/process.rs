@@ -57,7 +57,7 @@ pub struct ServiceSettings {
     scopes: Vec<String>,
 }
 
-/// Somebody else whose tokens are accepted from daemons.
+/// Somebody else whose tokens are accepted from daemons, or from people's browsers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerSettings {
@@ -67,14 +67,11 @@ pub struct IssuerSettings {
     jwks_url: Option<String>,
     organization: Option<String>,
     organization_claim: Option<String>,
-    #[serde(default = "subject")]
-    orchestrator_claim: String,
+    orchestrator_claim: Option<String>,
+    #[serde(default)]
+    users: bool,
     scopes_claim: Option<String>,
     scopes: Vec<String>,
-}
-
-fn subject() -> String {
-    "sub".to_owned()
 }
 
 impl Default for AuthSettings {
@@ -168,11 +165,22 @@ impl IssuerSettings {
         if scopes.contains(Scope::AdminAll) {
             return Err(SettingsError::of(&of("scopes"), "admin:* is for operators only"));
         }
+        let orchestrator_claim = match (self.orchestrator_claim.as_deref(), self.users) {
+            (Some("sub"), true) => {
+                let problem = "must be another claim than sub if there are users: every token has that one";
+                return Err(SettingsError::of(&of("orchestrator_claim"), problem));
+            }
+            (Some(claim), _) => claim,
+            (None, false) => "sub",
+            // No token names an orchestrator.
+            (None, true) => "",
+        };
         let trusted = TrustedIssuer {
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
             organization,
-            orchestrator_claim: self.orchestrator_claim.clone(),
+            orchestrator_claim: orchestrator_claim.to_owned(),
+            users: self.users,
             scopes_claim: self.scopes_claim.clone(),
             scopes,
             jwks: Vec::new(),

@@ -9,7 +9,9 @@ mod progress;
 mod renewal;
 mod rest;
 mod socket;
+mod stall;
 mod stream;
+mod viewer;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(crate) use poll::{Poll, Polled};
 pub(crate) use rest::{Rest, RestSessions, open_poll, open_stream};
 pub(crate) use socket::Format;
 use socket::Socket;
+pub(crate) use viewer::{Visitor, visit_once, visit_stream};
 
 /// How long a close is waited for.
 const CLOSING: Duration = Duration::from_secs(2);

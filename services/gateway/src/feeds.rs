@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use waystation_domain::{DaemonId, FeedEvent, OrchestratorId, OrganizationId, ScopeSet, Subscriptions};
 use waystation_runtime::Context;
+use waystation_token::Claims;
 
 use crate::registry::Handle;
 use crate::upstream::FeedCalls;
@@ -34,6 +35,18 @@ pub(crate) struct Viewer {
     pub(crate) daemon: Option<DaemonId>,
     pub(crate) scopes: ScopeSet,
     pub(crate) subscriptions: Subscriptions,
+}
+
+impl Viewer {
+    /// What the holder of a token may see of what it wants.
+    pub(crate) fn of(claims: &Claims, subscriptions: Subscriptions) -> Viewer {
+        Viewer {
+            orchestrator: claims.orchestrator.clone(),
+            daemon: claims.daemon.clone(),
+            scopes: claims.scopes,
+            subscriptions,
+        }
+    }
 }
 
 /// All feeds with subscribers. Cheap to clone.

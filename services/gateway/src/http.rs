@@ -6,6 +6,7 @@ mod conductors;
 mod events;
 mod login;
 mod messages;
+mod origins;
 mod profile;
 mod registration;
 mod report;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, request};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,6 +31,7 @@ use waystation_domain::policy::RestCall;
 use crate::Parts;
 use crate::admission::Unauthenticated;
 use crate::metrics::Refused;
+pub use origins::{OriginError, WebOrigin};
 
 /// After a failure to accept, such as no more file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -141,7 +144,9 @@ fn routes(parts: &Parts) -> Router {
     let sockets = Router::new().route(crate::CONDUCTOR_PATH, get(upgrade::conductor_socket));
     let sockets = paths.into_iter().fold(sockets, |all, path| all.route(path, get(upgrade::daemon_socket)));
     let calls = RestCall::ALL.iter().fold(sockets, |all, call| all.route(call.path(), handler(*call)));
-    calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found).with_state(parts.clone())
+    let calls = calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found);
+    let calls = calls.layer(origins::sharing(&parts.config.allowed_origins));
+    calls.layer(from_fn_with_state(parts.clone(), origins::guard)).with_state(parts.clone())
 }
 
 /// Each call of the policy has its handler; who may use it the handler asks of the same row.
@@ -160,6 +165,7 @@ fn handler(call: RestCall) -> MethodRouter<Parts> {
         RestCall::GetEvents => get(events::receive),
         RestCall::AckEvents => delete(events::acknowledge),
         RestCall::SendMessage => post(messages::send),
+        RestCall::ListMessages => get(messages::list),
         RestCall::GetConductorStatus => get(conductors::status),
         RestCall::GetHealth => get(profile::health),
         RestCall::GetKeys => get(profile::keys),

@@ -23,13 +23,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use waystation_domain::{Network, Timestamp};
+use waystation_domain::{Network, OrganizationId, Timestamp};
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness, Tls};
 use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
 use waystation_wire::SessionConfig;
+
+pub use http::{OriginError, WebOrigin};
 
 /// Where daemons connect.
 pub const PATH: &str = "/daemon/ws";
@@ -55,7 +57,10 @@ pub struct Config {
     /// Where daemons connect, beside [`PATH`] and `/api/daemon/ws`.
     pub path: String,
     /// Web pages that may connect; without an Origin it is a daemon.
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: Vec<WebOrigin>,
+    /// Whose feed anybody may watch by the conductor's dialect, without a token; usually nobody's. Routers must name the
+    /// same.
+    pub anonymous_organization: Option<OrganizationId>,
     /// Towards daemons; `None`: in the clear, behind something that ends TLS.
     pub tls: Option<Tls>,
     /// Proxies before this gateway: what they say of where a client is, in `X-Forwarded-For`, is believed.

@@ -8,11 +8,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use waystation_domain::Network;
 use waystation_domain::policy::RestCall;
-use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
+use waystation_runtime::settings::{ProcessSettings, SettingsError, optional, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_wire::SessionConfig;
 
-use crate::{Config, Gateway, Limits, Listeners};
+use crate::{Config, Gateway, Limits, Listeners, WebOrigin};
 
 /// What `deploy/config/gateway.toml` may say.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +30,7 @@ pub struct GatewaySettings {
     jwt_secret_file: Option<PathBuf>,
     path: String,
     allowed_origins: Vec<String>,
+    conductor_anonymous_organization: String,
     trusted_proxies: Vec<String>,
     revocation_silence_seconds: u64,
     auth_timeout_ms: u64,
@@ -92,6 +93,7 @@ impl Default for GatewaySettings {
             jwt_secret_file: None,
             path: crate::PATH.to_owned(),
             allowed_origins: Vec::new(),
+            conductor_anonymous_organization: String::new(),
             trusted_proxies: Vec::new(),
             revocation_silence_seconds: crate::REVOCATION_SILENCE.as_secs(),
             auth_timeout_ms: millis(Limits::default().auth),
@@ -149,7 +151,11 @@ impl GatewaySettings {
             hs256: secret("jwt_secret", self.jwt_secret.clone(), self.jwt_secret_file.as_deref())?,
             reflection: self.process.reflection,
             path: self.path.clone(),
-            allowed_origins: self.allowed_origins.clone(),
+            allowed_origins: self.origins()?,
+            anonymous_organization: optional(
+                "conductor_anonymous_organization",
+                &self.conductor_anonymous_organization,
+            )?,
             tls: self.public_tls.open("public_tls", &["http/1.1"], context)?,
             trusted_proxies: self.trusted_proxies()?,
             revocation_silence: match self.revocation_silence_seconds {
@@ -159,6 +165,14 @@ impl GatewaySettings {
             session,
             limits,
         })
+    }
+
+    fn origins(&self) -> Result<Vec<WebOrigin>, SettingsError> {
+        let each = self.allowed_origins.iter().enumerate();
+        let each = each.map(|(index, text)| {
+            text.parse().map_err(|error| SettingsError::of(&format!("allowed_origins[{index}]"), error))
+        });
+        each.collect()
     }
 
     fn trusted_proxies(&self) -> Result<Vec<Network>, SettingsError> {

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 use waystation_domain::{DaemonId, MessageId, SessionId};
 use waystation_token::{Claims, Verifier};
 use waystation_wire::{Ending, FeedNews, Health, Push};
 
-use crate::upstream::SessionKey;
+use crate::upstream::{SessionKey, Witness};
 
 use queue::Queue;
 
@@ -78,9 +78,13 @@ impl Handle {
         self.login.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    /// The connection's token.
-    pub(crate) fn token(&self) -> SecretString {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    /// Why its feed may come here.
+    pub(crate) fn witness(&self) -> Witness {
+        let login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        match &login.0.organization {
+            Some(organization) if login.1.expose_secret().is_empty() => Witness::Anybody(organization.clone()),
+            Some(_) | None => Witness::Token(login.1.clone()),
+        }
     }
 
     /// Asks the connection how it does.

@@ -35,7 +35,7 @@ use waystation_wire::{
 };
 
 use combiner::Combiner;
-pub(crate) use feeds::{FeedCalls, FeedUnread};
+pub(crate) use feeds::{FeedCalls, FeedUnread, Witness};
 use settle_line::SettleLine;
 
 /// Longest wait for an answer; after it the outcome is unknown.

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use waystation_domain::OrganizationId;
 use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
@@ -52,6 +53,8 @@ pub struct Config {
     pub sessions_per_orchestrator: usize,
     /// Messages that an organization may send in a second, unless it has another limit; `None`: without limit.
     pub messages_per_second: Option<u32>,
+    /// Whose feed anybody may watch by the conductor's dialect, without a token; usually nobody's.
+    pub anonymous_organization: Option<OrganizationId>,
 }
 
 /// Bound sockets.
@@ -75,6 +78,7 @@ struct Parts {
     verifier: Verifier,
     metrics: metrics::Metrics,
     sessions_per_orchestrator: usize,
+    anonymous_organization: Option<OrganizationId>,
     /// Rung when messages have been acknowledged, for those who wait for that.
     acknowledged: Arc<bells::Bells>,
     activities: Activities,
@@ -131,6 +135,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         verifier: verifier.clone(),
         metrics,
         sessions_per_orchestrator: config.sessions_per_orchestrator,
+        anonymous_organization: config.anonymous_organization,
     };
     sweeper::start(parts.clone(), readiness).await;
     let services = Services::default()

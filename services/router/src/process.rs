@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use waystation_runtime::settings::{ProcessSettings, SettingsError, required_secret, secret};
+use waystation_runtime::settings::{ProcessSettings, SettingsError, optional, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_store::{RedisConfig, limits};
 
@@ -25,6 +25,7 @@ pub struct RouterSettings {
     jwt_secret_file: Option<PathBuf>,
     sessions_per_orchestrator: usize,
     messages_per_second: u32,
+    conductor_anonymous_organization: String,
     redis: RedisConfig,
     tls: TlsSettings,
     process: ProcessSettings,
@@ -43,6 +44,7 @@ impl Default for RouterSettings {
             jwt_secret_file: None,
             sessions_per_orchestrator: limits::SESSIONS,
             messages_per_second: 0,
+            conductor_anonymous_organization: String::new(),
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
             process: ProcessSettings::default(),
@@ -75,6 +77,10 @@ impl Service for RouterProcess {
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
             reflection: settings.process.reflection,
             sessions_per_orchestrator: settings.sessions_per_orchestrator,
+            anonymous_organization: optional(
+                "conductor_anonymous_organization",
+                &settings.conductor_anonymous_organization,
+            )?,
             messages_per_second: (settings.messages_per_second > 0).then_some(settings.messages_per_second),
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;

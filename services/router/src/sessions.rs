@@ -1,5 +1,6 @@
 //! waystation.router.v1.SessionService: what gateways call.
 
+mod channels;
 mod convert;
 mod outgoing;
 mod words;
@@ -215,6 +216,13 @@ impl SessionService for SessionApi {
             return Err(Fault::field("messages", format!("must have at most {MOST} elements")).into());
         }
         Ok(Response::new(SendMessagesResponse { results: outgoing::send(&self.0, messages).await }))
+    }
+
+    async fn list_channel_messages(
+        &self,
+        request: Request<ListChannelMessagesRequest>,
+    ) -> Result<Response<ListChannelMessagesResponse>, Status> {
+        Ok(Response::new(channels::list(&self.0, request.into_inner()).await?))
     }
 
     async fn report_daemon(

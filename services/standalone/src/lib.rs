@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use waystation_auth::{Authority, IssuerConfig, ServiceAccount};
-use waystation_domain::{Network, SigningAlgorithm};
-use waystation_gateway::{Gateway, Limits};
+use waystation_domain::{Network, OrganizationId, SigningAlgorithm};
+use waystation_gateway::{Gateway, Limits, WebOrigin};
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Lifecycle, shutdown_signal};
 use waystation_store::{OpenError, RedisConfig, Store, limits};
@@ -51,6 +51,10 @@ pub struct Options {
     pub sessions_per_orchestrator: usize,
     /// Where daemons connect, beside the documented paths.
     pub path: String,
+    /// Web pages that may call.
+    pub allowed_origins: Vec<WebOrigin>,
+    /// Whose events anybody may watch.
+    pub anonymous_organization: Option<OrganizationId>,
 }
 
 /// Where accepted messages are kept.
@@ -83,6 +87,8 @@ impl Options {
             limits: Limits { drain_spread: Duration::from_secs(2), ..Limits::default() },
             sessions_per_orchestrator: limits::SESSIONS,
             path: waystation_gateway::PATH.to_owned(),
+            allowed_origins: Vec::new(),
+            anonymous_organization: None,
         }
     }
 }
@@ -181,6 +187,7 @@ impl Standalone {
             reflection: true,
             sessions_per_orchestrator: options.sessions_per_orchestrator,
             messages_per_second: None,
+            anonymous_organization: options.anonymous_organization.clone(),
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
         let gateway = waystation_gateway::Config {
@@ -190,7 +197,8 @@ impl Standalone {
             secret: gateway_account.secret,
             hs256: options.hs256,
             reflection: true,
-            allowed_origins: Vec::new(),
+            allowed_origins: options.allowed_origins,
+            anonymous_organization: options.anonymous_organization,
             tls: None,
             trusted_proxies: options.trusted_proxies,
             revocation_silence: Some(waystation_gateway::REVOCATION_SILENCE),

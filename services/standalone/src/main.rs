@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use secrecy::SecretString;
+use waystation_gateway::WebOrigin;
 use waystation_standalone::{Options, Standalone, StartError, StoreOptions, banner};
 use waystation_store::{Durability, OpenError, RedisConfig};
 use waystation_telemetry::{LogFormat, init_logs};
@@ -51,6 +52,9 @@ struct Arguments {
     /// Where daemons connect, beside the documented paths
     #[arg(long, env = "WS_PATH", value_parser = path)]
     path: Option<String>,
+    /// A web page that may call, as http://localhost:3000; may be given more than once
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<WebOrigin>,
     /// How often daemons send heartbeats, in milliseconds
     #[arg(long, env = "WS_HEARTBEAT_INTERVAL", value_parser = clap::value_parser!(u64).range(1..))]
     heartbeat_interval_ms: Option<u64>,
@@ -79,6 +83,7 @@ impl Arguments {
             bind: self.bind,
             any_ports: self.any_ports,
             hs256: self.daemon_jwt_secret.map(SecretString::from),
+            allowed_origins: self.allowed_origins,
             ..Options::new(self.state_dir)
         };
         options.path = self.path.unwrap_or(options.path);

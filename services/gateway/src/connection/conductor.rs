@@ -14,9 +14,10 @@ use waystation_wire::{CloseCode, Conductor, ConductorCommand};
 
 use super::outlet::Outlet as _;
 use super::socket::{Format, Raw, Socket};
+use super::stall::Stall;
 use super::tell_closed;
 use crate::feeds::{Seat, Viewer};
-use crate::registry::{Event, Registration};
+use crate::registry::{Event, Registration, Registry};
 use crate::{Parts, drain};
 
 /// A client is pinged so often …
@@ -33,7 +34,14 @@ pub(crate) struct Watcher {
     pub(crate) place: Place,
 }
 
-/// The clients of this gateway. Cheap to clone.
+impl Watcher {
+    /// Takes its place among those whom events reach.
+    pub(super) fn register(&self, registry: &Registry) -> Registration {
+        registry.register(self.place.client.clone(), self.claims.clone(), self.token.clone())
+    }
+}
+
+/// The clients of this gateway that only watch. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Conductors(Arc<Mutex<HashMap<SessionId, Listed>>>);
 
@@ -120,8 +128,7 @@ struct Serving<'a> {
     ping_at: Instant,
     /// The client was told to come back elsewhere, and has had the time for it.
     leave: Option<Instant>,
-    /// Bytes written when a write began to wait, and since when.
-    stalled: Option<(u64, Instant)>,
+    stall: Stall,
 }
 
 /// What happened.
@@ -134,19 +141,17 @@ enum Happened {
 impl<'a> Serving<'a> {
     fn new(parts: &'a Parts, watcher: Watcher) -> Serving<'a> {
         let (now, time) = (parts.context.clock.instant(), parts.context.clock.now());
-        let client = watcher.place.client.clone();
-        let registration = parts.registry.register(client.clone(), watcher.claims.clone(), watcher.token.clone());
         Serving {
             parts,
-            conductor: Conductor::new(client.to_string(), time),
+            conductor: Conductor::new(watcher.place.client.to_string(), time),
             expires: now + watcher.claims.expires.since(time),
+            registration: watcher.register(&parts.registry),
             watcher,
-            registration,
             seat: None,
             heard: now,
             ping_at: now + PING,
             leave: None,
-            stalled: None,
+            stall: Stall::default(),
         }
     }
 
@@ -220,7 +225,7 @@ impl<'a> Serving<'a> {
         if now.saturating_duration_since(self.heard) >= STALE {
             return Some(CloseCode::HeartbeatTimeout);
         }
-        if self.stalled.is_some_and(|(_, since)| now - since >= self.parts.config.limits.write_stall) {
+        if self.stall.lasts(now) >= self.parts.config.limits.write_stall {
             return Some(CloseCode::SlowConsumer);
         }
         if self.ping_at <= now {
@@ -232,13 +237,8 @@ impl<'a> Serving<'a> {
 
     /// When to look again if nothing happens.
     fn timeout(&mut self, socket: &Socket, now: Instant) -> Instant {
-        let written = socket.written();
-        self.stalled = match self.stalled {
-            _ if !socket.is_dirty() => None,
-            Some((before, since)) if before == written => Some((before, since)),
-            _ => Some((written, now)),
-        };
-        let stall = self.stalled.map(|(_, since)| since + self.parts.config.limits.write_stall);
+        let stall = self.stall.look(socket.is_dirty(), socket.written(), now);
+        let stall = stall.map(|since| since + self.parts.config.limits.write_stall);
         let times = [Some(self.expires), Some(self.heard + STALE), Some(self.ping_at), self.leave, stall];
         times.into_iter().flatten().min().unwrap_or(self.expires)
     }
@@ -257,13 +257,7 @@ impl<'a> Serving<'a> {
                 ConductorCommand::Filter(subscriptions) => match &self.seat {
                     Some(seat) => seat.filter(subscriptions),
                     None => {
-                        let claims = &self.watcher.claims;
-                        let viewer = Viewer {
-                            orchestrator: claims.orchestrator.clone(),
-                            daemon: claims.daemon.clone(),
-                            scopes: claims.scopes,
-                            subscriptions,
-                        };
+                        let viewer = Viewer::of(&self.watcher.claims, subscriptions);
                         let handle = self.registration.handle.clone();
                         self.seat = Some(self.parts.feeds.sit(&self.watcher.organization, handle, viewer));
                     }

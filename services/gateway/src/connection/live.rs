@@ -17,6 +17,7 @@ use waystation_wire::{
 };
 
 use super::outlet::{Incoming, Outlet};
+use super::stall::Stall;
 use super::{Opened, renewal};
 use crate::feeds::{Seat, Viewer};
 use crate::registry::{Event, Handle, Report};
@@ -42,8 +43,7 @@ pub(super) struct Live {
     /// The session is to be opened again, by another incarnation.
     reopen: Option<Instant>,
     calls: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
-    /// Bytes written when a write began to wait, and since when.
-    stalled: Option<(u64, Instant)>,
+    stall: Stall,
     /// Its place at the feed, once something is subscribed.
     seat: Option<Seat>,
 }
@@ -95,7 +95,7 @@ impl Live {
             leave: None,
             reopen: None,
             calls: FuturesUnordered::new(),
-            stalled: None,
+            stall: Stall::default(),
             seat: None,
         }
     }
@@ -207,7 +207,7 @@ impl Live {
             open_for: now - self.opened_at,
             health: self.session.health(now),
             sent: socket.sent(),
-            is_stalled: self.stalled.is_some_and(|(_, since)| now - since > STALLED),
+            is_stalled: self.stall.lasts(now) > STALLED,
         }
     }
 
@@ -256,7 +256,7 @@ impl Live {
         if self.reopen.take_if(|at| *at <= now).is_some() {
             self.reopen_now();
         }
-        if self.stalled.is_some_and(|(_, since)| now - since >= self.parts.config.limits.write_stall) {
+        if self.stall.lasts(now) >= self.parts.config.limits.write_stall {
             // Nobody reads: a close frame would wait behind the rest.
             return Some(End::Close(CloseCode::SlowConsumer));
         }
@@ -268,13 +268,8 @@ impl Live {
 
     /// When to look again if nothing happens.
     fn timeout(&mut self, socket: &impl Outlet, now: Instant) -> Instant {
-        let written = socket.written();
-        self.stalled = match self.stalled {
-            _ if !socket.is_dirty() => None,
-            Some((before, since)) if before == written => Some((before, since)),
-            _ => Some((written, now)),
-        };
-        let stall = self.stalled.map(|(_, since)| since + self.parts.config.limits.write_stall);
+        let stall = self.stall.look(socket.is_dirty(), socket.written(), now);
+        let stall = stall.map(|since| since + self.parts.config.limits.write_stall);
         let times = [Some(self.expires), self.leave, self.reopen, stall, self.session.poll_timeout()];
         times.into_iter().flatten().min().unwrap_or(self.expires)
     }

@@ -1,5 +1,6 @@
 //! How frames of a session reach its client: over a WebSocket, as a stream of events, or by answers to polls.
 
+use waystation_domain::FeedPoint;
 use waystation_wire::{CloseCode, FrameError, Received, ServerFrame};
 
 /// Something from the client.
@@ -31,6 +32,9 @@ pub(super) trait Outlet: Send {
     fn flush(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+
+    /// All of the feed up to here has been queued, or is not wanted. Only clients without a session are told by this.
+    fn note_point(&mut self, _point: FeedPoint) {}
 
     /// Whether everything there is has been queued, as far as is known; for those who want to know.
     fn note_progress(&mut self, _is_caught_up: impl FnOnce() -> bool) {}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use waystation_domain::Timestamp;
+use waystation_domain::{FeedPoint, Timestamp};
 use waystation_runtime::Clock;
 use waystation_wire::{CloseCode, Cursor, ServerFrame, json};
 
@@ -149,6 +149,10 @@ impl Outlet for Mailslot {
             ServerFrame::FeedGap { gap, .. } => self.put(json::encode_feed_gap_item(gap, now), now),
             _ => {}
         }
+    }
+
+    fn note_point(&mut self, point: FeedPoint) {
+        self.progress.reach(point);
     }
 
     fn note_progress(&mut self, is_caught_up: impl FnOnce() -> bool) {

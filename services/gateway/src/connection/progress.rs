@@ -1,6 +1,6 @@
 //! How far a client has been given its mailbox and the feed, as its cursor tells it.
 
-use waystation_domain::{PerLane, ResumePoint};
+use waystation_domain::{FeedPoint, PerLane, ResumePoint};
 use waystation_wire::{Cursor, ServerFrame};
 
 #[derive(Debug, Default)]
@@ -14,6 +14,11 @@ impl Progress {
 
     pub(super) fn cursor(&self) -> Cursor {
         self.0
+    }
+
+    /// All of the feed up to here is given, or is not wanted; answers whether nothing was known of it before.
+    pub(super) fn reach(&mut self, point: FeedPoint) -> bool {
+        self.0.feed.replace(point).is_none()
     }
 
     /// A frame is given.

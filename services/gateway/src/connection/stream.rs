@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use waystation_domain::FeedPoint;
 use waystation_runtime::Clock;
 use waystation_wire::{CloseCode, Cursor, ServerFrame, json};
 
@@ -75,6 +76,13 @@ impl Outlet for EventStream {
                     self.put(Some(kind), id, &payload);
                 }
             }
+        }
+    }
+
+    fn note_point(&mut self, point: FeedPoint) {
+        if self.progress.reach(point) {
+            // Where it began, so that nothing is missed if the line breaks before the first event.
+            self.put(Some("ready"), Some(self.progress.cursor()), "{}");
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use secrecy::SecretString;
 use slab::Slab;
 use waystation_domain::{FeedEvent, FeedGap, FeedLoss, FeedPoint, OrganizationId, ScopeSet, Subscriptions, may_see};
 use waystation_wire::{FeedNews, FollowRequest, Followed, SharedEvent};
@@ -12,7 +11,7 @@ use super::index::{Index, Slot};
 use super::tap::{News, Tap};
 use super::{AGAIN, Shared, Viewer};
 use crate::registry::{Event, Handle};
-use crate::upstream::FeedUnread;
+use crate::upstream::{FeedUnread, Witness};
 
 /// What is missing is waited for before it is read: it is on another router's way.
 const MISSING: Duration = Duration::from_millis(5);
@@ -51,7 +50,7 @@ struct State {
     /// The tap's head when the keeper looked last.
     seen_head: Option<FeedPoint>,
     empty_since: Option<Instant>,
-    /// Whose token is shown next.
+    /// Whose witness is shown next.
     turn: usize,
 }
 
@@ -177,12 +176,12 @@ impl State {
         }
     }
 
-    /// A subscriber's token, another one each time.
-    fn token(&mut self) -> Option<SecretString> {
+    /// Why the feed may come here: another subscriber's each time.
+    fn witness(&mut self) -> Option<Witness> {
         let count = self.members.len();
         self.turn = self.turn.wrapping_add(1);
         let at = self.turn.checked_rem(count)?;
-        self.members.iter().nth(at).map(|(_, member)| member.handle.token())
+        self.members.iter().nth(at).map(|(_, member)| member.handle.witness())
     }
 }
 
@@ -244,14 +243,14 @@ impl Feed {
             let mut state = self.lock();
             state.pull_again = false;
             let head = state.tap.as_ref().map(Tap::head);
-            let token = state.token();
-            if head.is_none() || token.is_none() {
+            let witness = state.witness();
+            if head.is_none() || witness.is_none() {
                 state.pulling = false;
             }
-            head.zip(token)
+            head.zip(witness)
         };
-        let Some((head, token)) = wanted else { return false };
-        let read = self.shared.calls.read(&token, head.sequence, TAP_EVENTS, TAP_BYTES).await;
+        let Some((head, witness)) = wanted else { return false };
+        let read = self.shared.calls.read(&witness, head.sequence, TAP_EVENTS, TAP_BYTES).await;
         let Ok((extent, events)) = read else {
             tokio::time::sleep(AGAIN).await;
             return true;
@@ -284,9 +283,9 @@ impl Feed {
 
     /// Has routers push to this gateway; then those are served who wait.
     async fn join(self: &Arc<Self>) -> Result<(), FeedUnread> {
-        let token = self.lock().token();
-        let extent = match token {
-            Some(token) => Some(self.shared.calls.compare(&token).await?),
+        let witness = self.lock().witness();
+        let extent = match witness {
+            Some(witness) => Some(self.shared.calls.compare(&witness).await?),
             None => None,
         };
         let mut state = self.lock();
@@ -325,15 +324,15 @@ impl Feed {
     /// Reads the log for a subscriber that is behind.
     async fn catch_up(&self, slot: Slot, number: u64, from: FeedPoint) {
         loop {
-            let (viewer, token) = {
+            let (viewer, witness) = {
                 let mut state = self.lock();
                 // Its seat may have been taken by another; a request that nobody made is not expected there.
                 let Some(member) = state.members.get(slot) else { return };
                 let viewer = member.viewer.clone();
-                let Some(token) = state.token() else { return };
-                (viewer, token)
+                let Some(witness) = state.witness() else { return };
+                (viewer, witness)
             };
-            if let Ok(followed) = self.look_through(&viewer, &token, number, from).await {
+            if let Ok(followed) = self.look_through(&viewer, &witness, number, from).await {
                 if let Some(member) = self.lock().members.get(slot) {
                     member.tell(FeedNews::Followed(followed));
                 }
@@ -347,7 +346,7 @@ impl Feed {
     async fn look_through(
         &self,
         viewer: &Viewer,
-        token: &SecretString,
+        witness: &Witness,
         number: u64,
         from: FeedPoint,
     ) -> Result<Followed, FeedUnread> {
@@ -356,7 +355,7 @@ impl Feed {
         let start = known.start(from);
         if start.after != from.sequence || !start.gaps.is_empty() {
             // What is known here may be older than what the client has seen elsewhere.
-            let (extent, _) = self.shared.calls.read(token, from.sequence, 1, 1).await?;
+            let (extent, _) = self.shared.calls.read(witness, from.sequence, 1, 1).await?;
             let start = extent.start(from);
             if start.after != from.sequence || !start.gaps.is_empty() {
                 let at = FeedPoint { epoch: extent.owner(start.after), sequence: start.after };
@@ -365,7 +364,7 @@ impl Feed {
         }
         for _ in 0..PIECES {
             let at = followed.at.sequence;
-            let piece = self.shared.pieces.after(&self.organization, token, at).await?;
+            let piece = self.shared.pieces.after(&self.organization, witness, at).await?;
             let floor = piece.extent.floor;
             if floor > at {
                 // It was trimmed in the meantime.
@@ -393,7 +392,7 @@ impl Feed {
 
     /// Compares the tap with the store, which thereby hears that somebody is here.
     pub(super) async fn compare(self: Arc<Self>) {
-        let token = {
+        let witness = {
             let mut state = self.lock();
             let head = state.tap.as_ref().map(Tap::head);
             if state.seen_head == head
@@ -402,11 +401,11 @@ impl Feed {
                 tap.forget_recent();
             }
             state.seen_head = head;
-            state.tap.is_some().then(|| state.token()).flatten()
+            state.tap.is_some().then(|| state.witness()).flatten()
         };
-        let Some(token) = token else { return };
+        let Some(witness) = witness else { return };
         // If it fails, the next round asks again.
-        let Ok(extent) = self.shared.calls.compare(&token).await else { return };
+        let Ok(extent) = self.shared.calls.compare(&witness).await else { return };
         let mut state = self.lock();
         let Some(tap) = &state.tap else { return };
         let head = FeedPoint { epoch: extent.epoch(), sequence: extent.head };

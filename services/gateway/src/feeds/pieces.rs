@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use secrecy::SecretString;
 use waystation_domain::{FeedExtent, OrganizationId};
 use waystation_wire::SharedEvent;
 
-use crate::upstream::{FeedCalls, FeedUnread};
+use crate::upstream::{FeedCalls, FeedUnread, Witness};
 
 /// Pieces begin at multiples of this, so that readers meet.
 const ALIGNED: u64 = 128;
@@ -58,12 +57,12 @@ impl Pieces {
     pub(super) async fn after(
         &self,
         organization: &OrganizationId,
-        token: &SecretString,
+        witness: &Witness,
         sequence: u64,
     ) -> Result<Arc<Piece>, FeedUnread> {
         let mut from = sequence / ALIGNED * ALIGNED;
         loop {
-            let piece = self.piece(organization, token, from).await?;
+            let piece = self.piece(organization, witness, from).await?;
             match piece.through() {
                 // Large events: the piece ends before what is wanted.
                 Some(through) if through <= sequence && through < piece.extent.head => from = through,
@@ -75,12 +74,12 @@ impl Pieces {
     async fn piece(
         &self,
         organization: &OrganizationId,
-        token: &SecretString,
+        witness: &Witness,
         from: u64,
     ) -> Result<Arc<Piece>, FeedUnread> {
         let key = (organization.clone(), from);
         let read = async {
-            let (extent, events) = self.calls.read(token, from, ALIGNED, BYTES).await?;
+            let (extent, events) = self.calls.read(witness, from, ALIGNED, BYTES).await?;
             Ok(Arc::new(Piece { extent, events: events.into_iter().map(SharedEvent::new).collect() }))
         };
         let piece = self.kept.try_get_with(key.clone(), read).await;

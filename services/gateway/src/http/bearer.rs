@@ -1,6 +1,7 @@
 //! Who calls by REST, and whether it may.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::SecretString;
@@ -9,7 +10,8 @@ use waystation_domain::{OrganizationId, allows_address};
 use waystation_token::{Claims, DaemonClaims};
 
 use super::Door;
-use super::body::{Refusal, flat_error};
+use super::body::{Refusal, flat_error, invalid};
+use crate::connection::conductor::Watcher;
 
 /// A caller whose token holds and allows the call.
 pub(super) struct Caller {
@@ -65,9 +67,35 @@ impl Caller {
         Ok(Caller { claims, token: SecretString::from(token) })
     }
 
+    /// Somebody who has shown nothing, where anybody may watch.
+    pub(super) fn anybody(door: &Door, organization: &OrganizationId) -> Result<Caller, Refusal> {
+        let clock = door.parts.context.clock;
+        let id = door.parts.context.entropy.id().parse().map_err(|_| invalid("no id could be made"))?;
+        let claims = Claims::of_anybody(id, organization.clone(), clock.now());
+        Ok(Caller { claims: Arc::new(claims), token: SecretString::default() })
+    }
+
+    /// Takes a place among the clients that only watch.
+    pub(super) fn watch(self, door: &Door) -> Result<Watcher, Refusal> {
+        let (parts, organization) = (&door.parts, self.organization()?);
+        let client = parts.context.entropy.id().parse().map_err(|_| invalid("no id could be made"))?;
+        let most = parts.config.limits.conductor_clients;
+        let place = parts.conductors.admit(client, organization.clone(), parts.context.clock.now(), most);
+        let place = place.ok_or_else(|| {
+            let full = flat_error(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", "too many clients are connected");
+            Refusal::from(full).later(Duration::from_secs(5))
+        })?;
+        Ok(Watcher { organization, claims: self.claims, token: self.token, place })
+    }
+
     /// Whose things it is about.
     pub(super) fn organization(&self) -> Result<OrganizationId, Refusal> {
         self.claims.organization.clone().ok_or_else(|| unauthorized("the token is of no organization"))
+    }
+
+    /// Who writes: an orchestrator or a person.
+    pub(super) fn author(&self) -> &str {
+        self.claims.orchestrator.as_ref().map_or(&self.claims.subject, |orchestrator| orchestrator.as_str())
     }
 
     /// Whose token it is, if it is a daemon's.

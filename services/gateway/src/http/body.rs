@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tonic::Code;
@@ -48,6 +49,19 @@ pub(super) type Answer = Result<Response, Refusal>;
 /// An error as old clients read it.
 pub(super) fn flat_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({"error": message, "code": code}))).into_response()
+}
+
+/// An object with one list, and `more` members behind it. Items are JSON already.
+pub(super) fn list_of<'a>(name: &str, items: impl IntoIterator<Item = &'a Bytes>, more: &str) -> Response {
+    let mut body = format!(r#"{{"{name}":["#).into_bytes();
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(item);
+    }
+    body.extend_from_slice(format!("]{more}}}").as_bytes());
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Every other path.

@@ -19,8 +19,8 @@ use waystation_wire::{AuthRejection, Cursor};
 
 use super::Door;
 use super::bearer::Caller;
-use super::body::{Answer, Refusal, flat_error, invalid, read, refused};
-use crate::connection::{Poll, Polled, Rest, open_poll, open_stream};
+use super::body::{Answer, Refusal, flat_error, invalid, list_of, read, refused};
+use crate::connection::{Poll, Polled, Rest, Visitor, open_poll, open_stream, visit_once, visit_stream};
 use crate::upstream::OpenFailed;
 
 /// Items of one answer: at most, and unless the client says otherwise.
@@ -104,6 +104,13 @@ pub(super) async fn receive(door: Door, uri: Uri, headers: HeaderMap) -> Answer 
     }
     let wanted = Wanted::read(&uri, &headers)?;
     let begin = wanted.since.map(|_| FeedPoint { epoch: None, sequence: 0 });
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_stream = accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream"));
+    // It has a bearer that holds.
+    drop(door.take_place());
+    if caller.claims.is_user() {
+        return watch(&door, caller, wanted, begin, is_stream).await;
+    }
     let rest = Rest {
         daemon: caller.daemon()?,
         address: door.client_address(&headers),
@@ -113,14 +120,29 @@ pub(super) async fn receive(door: Door, uri: Uri, headers: HeaderMap) -> Answer 
         claims: caller.claims,
         token: caller.token,
     };
-    // It has a bearer that holds.
-    drop(door.take_place());
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
+    if is_stream {
         let body = open_stream(&door.parts, rest).await.map_err(not_opened)?;
         return Ok(event_stream(body));
     }
     poll(&door, rest, wanted).await
+}
+
+/// What people see: events of the feed, and no mailbox.
+async fn watch(door: &Door, caller: Caller, wanted: Wanted, begin: Option<FeedPoint>, is_stream: bool) -> Answer {
+    let Some((_, types)) = wanted.types else {
+        return Err(invalid("types must be given: a person has no subscriptions"));
+    };
+    let from = wanted.cursor.and_then(|cursor| cursor.feed).or(begin);
+    let visitor = Visitor { watcher: caller.watch(door)?, from, wanted: types };
+    if is_stream {
+        return Ok(event_stream(visit_stream(&door.parts, visitor)));
+    }
+    match visit_once(&door.parts, visitor, wanted.since, wanted.most, wanted.wait).await {
+        Some(Polled::Items { items, cursor, has_more }) => Ok(items_of(&items, cursor, has_more)),
+        Some(Polled::Ended(_) | Polled::Elsewhere) | None => {
+            Err(Refusal::from(unavailable()).later(Duration::from_secs(1)))
+        }
+    }
 }
 
 fn event_stream(body: mpsc::Receiver<Bytes>) -> Response {
@@ -173,17 +195,8 @@ async fn poll(door: &Door, rest: Rest, wanted: Wanted) -> Answer {
     }
 }
 
-/// Items are JSON already.
 fn items_of(items: &[Bytes], cursor: Cursor, has_more: bool) -> Response {
-    let mut body = Vec::from(&br#"{"events":["#[..]);
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(item);
-    }
-    body.extend_from_slice(format!(r#"],"cursor":"{cursor}","hasMore":{has_more}}}"#).as_bytes());
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    list_of("events", items, &format!(r#","cursor":"{cursor}","hasMore":{has_more}"#))
 }
 
 fn unavailable() -> Response {

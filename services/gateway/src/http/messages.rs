@@ -1,20 +1,25 @@
-//! What daemons send by REST.
+//! What daemons and people send by REST.
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::Query;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use waystation_domain::policy::RestCall;
-use waystation_domain::{Lane, MessageId, check_object};
-use waystation_wire::{Addressee, ErrorCode, Outgoing, SendRefused};
+use waystation_domain::{ChannelId, Lane, MessageId, Timestamp, check_object};
+use waystation_wire::{Addressee, ErrorCode, EventFrame, Outgoing, SendRefused, SharedEvent, json};
 
 use super::Door;
 use super::bearer::Caller;
-use super::body::{Answer, Refusal, flat_error, invalid, read};
+use super::body::{Answer, Refusal, flat_error, invalid, list_of, read, refused};
+
+/// Messages of one list: at most, and unless the caller says otherwise.
+const MOST: u32 = 256;
+const USUAL: u32 = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +38,6 @@ struct Message {
 /// POST /api/daemon/messages
 pub(super) async fn send(door: Door, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::judge(&door, &headers, RestCall::SendMessage)?;
-    let daemon = caller.daemon()?;
     let message: Message = read(&door, body).await?;
     let to = match (&message.orchestrator_id, &message.channel_id) {
         (Some(id), None) => {
@@ -50,15 +54,46 @@ pub(super) async fn send(door: Door, headers: HeaderMap, body: Body) -> Answer {
         None => Lane::Normal,
         Some(name) => Lane::from_name(name).ok_or_else(|| invalid("priority is not a priority"))?,
     };
-    let data = content(&message, &id, daemon.orchestrator.as_str(), &door.parts.context.clock.now().to_string())?;
+    let data = content(&message, &id, caller.author(), &door.parts.context.clock.now().to_string())?;
     let outgoing = Outgoing { to, event_type: None, data, lane, id: Some(id.clone()), time_to_live: None };
     match door.parts.upstream.send(&caller.token, id, outgoing).await {
         Ok(sent) => {
-            let answer = json!({"messageId": sent.id.as_str(), "status": sent.status, "sequence": sent.sequence});
+            let answer =
+                serde_json::json!({"messageId": sent.id.as_str(), "status": sent.status, "sequence": sent.sequence});
             Ok(Json(answer).into_response())
         }
-        Err(refused) => Err(refusal(&refused)),
+        Err(problem) => Err(refusal(&problem)),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    channel_id: String,
+    limit: Option<u32>,
+}
+
+/// GET /api/daemon/messages
+pub(super) async fn list(door: Door, uri: Uri, headers: HeaderMap) -> Answer {
+    let caller = Caller::judge(&door, &headers, RestCall::ListMessages)?;
+    let Query(Listed { channel_id, limit }) =
+        Query::<Listed>::try_from_uri(&uri).map_err(|error| invalid(&error.to_string()))?;
+    let channel: ChannelId = channel_id.parse().map_err(|error| invalid(&format!("channelId {error}")))?;
+    let limit = limit.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(invalid(&format!("limit must be a number from 1 to {MOST}")));
+    }
+    let found = door.parts.upstream.channel_messages(&caller.token, &channel, limit).await;
+    let (entries, events) = found.map_err(|status| refused(&status, "UNAUTHORIZED"))?;
+    let entries = entries.into_iter().map(|entry| {
+        let created = entry.accepted;
+        (created, Bytes::from(json::encode_entry_item(&EventFrame { entry, redelivered: false })))
+    });
+    let events = events.into_iter().map(|event| (event.time, SharedEvent::new(event).item().clone()));
+    let mut messages: Vec<(Timestamp, Bytes)> = entries.chain(events).collect();
+    messages.sort_by_key(|(created, _)| *created);
+    let beyond = messages.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(list_of("messages", messages[beyond..].iter().map(|(_, item)| item), ""))
 }
 
 /// `data` of the message, as message.received has it.

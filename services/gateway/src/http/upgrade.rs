@@ -1,7 +1,5 @@
 //! From a request to a WebSocket.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -20,7 +18,6 @@ use super::bearer::Caller;
 use super::body::{Refusal, flat_error, invalid};
 use crate::connection::conductor::{self, Watcher};
 use crate::connection::{self, Client, Format};
-use crate::metrics::Refused;
 
 /// The subprotocol of binary frames.
 const BINARY: &str = "waystation.v1.proto";
@@ -35,7 +32,7 @@ pub(super) async fn daemon_socket(door: Door, mut request: Request) -> Response 
     if !is_upgrade(headers) {
         return description("daemon WebSocket, version 1", "an auth frame", &[BINARY]);
     }
-    let accept = match judge(&door, headers) {
+    let accept = match judge(headers) {
         Ok(accept) => accept,
         Err(refusal) => return refusal.into_response(),
     };
@@ -79,36 +76,26 @@ pub(super) async fn conductor_socket(door: Door, mut request: Request) -> Respon
 
 /// Judges who wants to watch.
 fn conduct(door: &Door, headers: &HeaderMap) -> Result<(String, Option<&'static str>, Watcher), Refusal> {
-    let accept = judge(door, headers)?;
+    let accept = judge(headers)?;
     let offered = words(headers, header::SEC_WEBSOCKET_PROTOCOL).find_map(|word| word.strip_prefix(BEARER));
-    let caller = Caller::judge_socket(door, headers, offered, policy::CONDUCTOR)?;
-    let organization = caller.organization()?;
-    let parts = &door.parts;
-    let client = parts.context.entropy.id().parse().map_err(|_| invalid("no id could be made"))?;
-    let most = parts.config.limits.conductor_clients;
-    let place = parts.conductors.admit(client, organization.clone(), parts.context.clock.now(), most);
-    let place = place.ok_or_else(|| {
-        let full = flat_error(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", "too many clients are connected");
-        Refusal::from(full).later(Duration::from_secs(5))
-    })?;
+    let brings_none = offered.is_none() && !headers.contains_key(header::AUTHORIZATION);
+    let caller = match &door.parts.config.anonymous_organization {
+        Some(organization) if brings_none => Caller::anybody(door, organization)?,
+        Some(_) | None => Caller::judge_socket(door, headers, offered, policy::CONDUCTOR)?,
+    };
+    let watcher = caller.watch(door)?;
     let protocol = offers(headers, EVENTS).then_some(EVENTS);
-    Ok((accept, protocol, Watcher { organization, claims: caller.claims, token: caller.token, place }))
+    Ok((accept, protocol, watcher))
 }
 
 /// Judges a handshake; answers what proves that it was understood.
-fn judge(door: &Door, headers: &HeaderMap) -> Result<String, Refusal> {
+fn judge(headers: &HeaderMap) -> Result<String, Refusal> {
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
         return Err(invalid("Sec-WebSocket-Key is missing or malformed"));
     };
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let refused = flat_error(StatusCode::UPGRADE_REQUIRED, "VALIDATION_ERROR", "only WebSocket version 13");
         return Err(([(header::SEC_WEBSOCKET_VERSION, "13")], refused).into_response().into());
-    }
-    if let Some(origin) = headers.get(header::ORIGIN)
-        && !door.parts.config.allowed_origins.iter().any(|allowed| origin == allowed.as_str())
-    {
-        door.parts.metrics.refused(Refused::Origin);
-        return Err(flat_error(StatusCode::FORBIDDEN, "FORBIDDEN", "this web page may not connect").into());
     }
     Ok(derive_accept_key(key.as_bytes()))
 }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
-use waystation_domain::MessageId;
+use waystation_domain::{ChannelId, Entry, FeedEvent, MessageId};
 use waystation_proto::auth::v1::{GetKeySetRequest, GetProfileRequest, GetProfileResponse};
 use waystation_proto::router::v1 as wire;
 use waystation_rpc::Fault;
+use waystation_rpc::convert::{entry_from, feed_event_from};
 use waystation_token::DaemonClaims;
 
 use super::{PATIENCE, Upstream, answered};
@@ -45,6 +46,26 @@ impl Upstream {
             ..wire::Settlement::default()
         };
         self.settle.call(settlement).await.map(|settled| settled.acknowledged)
+    }
+
+    /// The newest messages of a channel, of the mailbox and of the feed.
+    pub(crate) async fn channel_messages(
+        &self,
+        token: &SecretString,
+        channel: &ChannelId,
+        limit: u32,
+    ) -> Result<(Vec<Entry>, Vec<FeedEvent>), Status> {
+        let request = wire::ListChannelMessagesRequest {
+            access_token: token.expose_secret().to_owned(),
+            channel_id: channel.to_string(),
+            limit,
+        };
+        let answer =
+            answered(&self.sessions, request, |mut client, q| async move { client.list_channel_messages(q).await });
+        let wire::ListChannelMessagesResponse { entries, events } = answer.await?;
+        let entries = entries.into_iter().map(entry_from).collect::<Result<_, _>>()?;
+        let events = events.into_iter().map(feed_event_from).collect::<Result<_, _>>()?;
+        Ok((entries, events))
     }
 
     pub(crate) async fn report(&self, request: wire::ReportDaemonRequest) -> Result<(), Status> {

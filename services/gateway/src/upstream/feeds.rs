@@ -30,6 +30,25 @@ impl From<Fault> for FeedUnread {
     }
 }
 
+/// Why a gateway may have a feed: a gateway alone may not.
+#[derive(Clone)]
+pub(crate) enum Witness {
+    /// The token of a subscriber.
+    Token(SecretString),
+    /// The organization lets anybody watch.
+    Anybody(OrganizationId),
+}
+
+impl Witness {
+    /// The token, and whose feed anybody may have; one of them is empty.
+    fn words(&self) -> (String, String) {
+        match self {
+            Witness::Token(token) => (token.expose_secret().to_owned(), String::new()),
+            Witness::Anybody(organization) => (String::new(), organization.to_string()),
+        }
+    }
+}
+
 /// Feeds, as gateways ask for them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct FeedCalls {
@@ -56,9 +75,9 @@ impl Upstream {
 
 impl FeedCalls {
     /// Has routers push what is published from now on; answers how far the feed reaches.
-    pub(crate) async fn compare(&self, token: &SecretString) -> Result<FeedExtent, FeedUnread> {
-        let interest =
-            wire::FeedInterest { access_token: token.expose_secret().to_owned(), organization_id: String::new() };
+    pub(crate) async fn compare(&self, witness: &Witness) -> Result<FeedExtent, FeedUnread> {
+        let (access_token, anonymous_organization_id) = witness.words();
+        let interest = wire::FeedInterest { access_token, organization_id: String::new(), anonymous_organization_id };
         let compared = self.compare.call(interest).await?;
         if compared.refused {
             return Err(FeedUnread);
@@ -68,7 +87,8 @@ impl FeedCalls {
 
     /// Nobody is here any more.
     pub(crate) async fn lose_interest(&self, organization: OrganizationId) {
-        let interest = wire::FeedInterest { access_token: String::new(), organization_id: organization.to_string() };
+        let organization_id = organization.to_string();
+        let interest = wire::FeedInterest { organization_id, ..wire::FeedInterest::default() };
         if let Err(status) = self.compare.call(interest).await {
             // Pushes that nobody wants are let go by.
             tracing::debug!("a router did not hear that nobody is here: {}", status.message());
@@ -78,13 +98,15 @@ impl FeedCalls {
     /// Reads on.
     pub(crate) async fn read(
         &self,
-        token: &SecretString,
+        witness: &Witness,
         after: u64,
         most: u64,
         bytes: u64,
     ) -> Result<(FeedExtent, Vec<FeedEvent>), FeedUnread> {
+        let (access_token, anonymous_organization_id) = witness.words();
         let request = wire::ReadFeedRequest {
-            access_token: token.expose_secret().to_owned(),
+            access_token,
+            anonymous_organization_id,
             after,
             max_events: u32::try_from(most).unwrap_or(u32::MAX),
             max_bytes: bytes,

@@ -17,6 +17,8 @@ pub enum TokenClass {
     Service,
     /// An operator's.
     Operator,
+    /// A person's, whose browser the platform gave it to.
+    User,
 }
 
 impl TokenClass {
@@ -26,6 +28,7 @@ impl TokenClass {
             TokenClass::Access => "access",
             TokenClass::Service => "service",
             TokenClass::Operator => "operator",
+            TokenClass::User => "user",
         }
     }
 }
@@ -39,6 +42,8 @@ pub enum Callers {
     TokenHolders,
     /// Daemons.
     Daemons,
+    /// Daemons, and people's browsers.
+    DaemonsAndUsers,
     /// Backends and operators. A daemon's scopes are for the daemon protocol; they open nothing here.
     Backends,
     /// Internal services of these names.
@@ -75,7 +80,7 @@ pub struct Rule {
 pub struct Identity<'a> {
     /// Its kind.
     pub class: TokenClass,
-    /// Orchestrator, service or operator.
+    /// Orchestrator, service, operator or person.
     pub name: &'a str,
     /// What it may do.
     pub scopes: ScopeSet,
@@ -113,7 +118,8 @@ impl Rule {
         let fits = match self.callers {
             Callers::Anyone | Callers::TokenHolders => true,
             Callers::Daemons => caller.class == TokenClass::Access,
-            Callers::Backends => caller.class != TokenClass::Access,
+            Callers::DaemonsAndUsers => matches!(caller.class, TokenClass::Access | TokenClass::User),
+            Callers::Backends => matches!(caller.class, TokenClass::Service | TokenClass::Operator),
             Callers::Internal(names) => is_internal(caller, names),
             Callers::InternalAndOperators(names) => is_internal(caller, names) || is_operator,
         };

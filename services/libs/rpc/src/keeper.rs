@@ -168,6 +168,7 @@ fn issuer_from(issuer: TrustedIssuer) -> Result<Trusted, Fault> {
         audience: issuer.audience,
         organization,
         orchestrator_claim: issuer.orchestrator_claim,
+        users: issuer.users,
         scopes_claim: Some(issuer.scopes_claim).filter(|claim| !claim.is_empty()),
         scopes: ScopeSet::from_known(issuer.scopes.iter().map(String::as_str)),
         jwks: issuer.jwks.into(),

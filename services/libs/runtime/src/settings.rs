@@ -2,8 +2,9 @@
 //! overrides the one before.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -61,6 +62,18 @@ pub fn secret(
             Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']))))
         }
     }
+}
+
+/// Reads a value that may be left out; empty: it is.
+///
+/// # Errors
+/// If it is malformed.
+pub fn optional<T: FromStr>(key: &str, text: &str) -> Result<Option<T>, SettingsError>
+where
+    T::Err: Display,
+{
+    let value = (!text.is_empty()).then(|| text.parse::<T>()).transpose();
+    value.map_err(|error| SettingsError::of(key, error))
 }
 
 /// Like [`secret`], but it must be there and have so many bytes at least.

@@ -21,6 +21,7 @@ pub(crate) fn header_type(class: TokenClass) -> &'static str {
         TokenClass::Access => "at+jwt",
         TokenClass::Service => "ws-service+jwt",
         TokenClass::Operator => "ws-operator+jwt",
+        TokenClass::User => "ws-user+jwt",
     }
 }
 
@@ -40,7 +41,7 @@ pub struct Claims {
     pub id: TokenId,
     /// Its kind.
     pub class: TokenClass,
-    /// `sub`: orchestrator, service or operator.
+    /// `sub`: orchestrator, service, operator or person.
     pub subject: String,
     /// Tenant; `None`: all.
     pub organization: Option<OrganizationId>,
@@ -89,6 +90,30 @@ impl Claims {
             daemon: self.daemon.clone(),
             login: self.login.clone()?,
         })
+    }
+
+    /// Whether it is a person's of an organization.
+    pub fn is_user(&self) -> bool {
+        self.class == TokenClass::User && self.organization.is_some()
+    }
+
+    /// Of somebody who has shown nothing, where an organization lets anybody watch its events: as a person's, for a day.
+    pub fn of_anybody(id: TokenId, organization: OrganizationId, now: Timestamp) -> Claims {
+        Claims {
+            id,
+            class: TokenClass::User,
+            subject: "anybody".to_owned(),
+            organization: Some(organization),
+            orchestrator: None,
+            daemon: None,
+            login: None,
+            key: None,
+            scopes: [Scope::EventsRead].into_iter().collect(),
+            networks: Vec::new(),
+            signer: None,
+            issued: now,
+            expires: now.after(Duration::from_secs(24 * 3600)),
+        }
     }
 
     /// What an internal service may do that has proved its name by a certificate: as much as by its token.

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
-use waystation_domain::{OrganizationId, ScopeSet, Timestamp, TokenClass};
+use waystation_domain::{OrchestratorId, OrganizationId, Scope, ScopeSet, Timestamp, TokenClass};
 
 use crate::claims::Claims;
 use crate::keys::{KeySetError, PublicKey, read_jwks};
@@ -24,7 +24,10 @@ pub enum IssuedFor {
     Claim(String),
 }
 
-/// Somebody else who says who daemons are.
+/// The most that a person's token may have: they watch, and write to channels and orchestrators.
+pub const USER_SCOPES: [Scope; 2] = [Scope::EventsRead, Scope::MessagesWrite];
+
+/// Somebody else who says who daemons are, or people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedIssuer {
     /// `iss` of its tokens.
@@ -35,6 +38,8 @@ pub struct TrustedIssuer {
     pub organization: IssuedFor,
     /// The claim that names the orchestrator, as `sub`.
     pub orchestrator_claim: String,
+    /// Whether a token without that claim is a person's. If not, it is none.
+    pub users: bool,
     /// The claim that names scopes, in a list or separated by spaces; `None`: all of `scopes`.
     pub scopes_claim: Option<String>,
     /// The most that its tokens may have.
@@ -111,23 +116,32 @@ impl Issuer {
             IssuedFor::Claim(name) => text(claims, name)?.parse().ok()?,
         };
         let subject = text(claims, "sub")?;
-        let orchestrator = text(claims, &of.orchestrator_claim)?;
+        let orchestrator: Option<OrchestratorId> = match claim(claims, &of.orchestrator_claim) {
+            Some(named) => Some(named.as_str()?.parse().ok()?),
+            None if of.users => None,
+            None => return None,
+        };
+        let (class, most) = match &orchestrator {
+            Some(_) => (TokenClass::Access, of.scopes),
+            None => (TokenClass::User, USER_SCOPES.into_iter().collect::<ScopeSet>().intersection(of.scopes)),
+        };
         // All tokens of one subject are one login, so that a connection can take the next one.
-        let login = id_of(&[&of.issuer, subject, organization.as_str(), orchestrator]);
+        let whom = orchestrator.as_ref().map_or("", OrchestratorId::as_str);
+        let login = id_of(&[&of.issuer, subject, organization.as_str(), whom]);
         let id = match text(claims, "jti") {
             Some(jti) => id_of(&[&of.issuer, jti]),
             None => id_of(&[token]),
         };
         Some(Claims {
             id: id.parse().ok()?,
-            class: TokenClass::Access,
+            class,
             subject: subject.to_owned(),
             organization: Some(organization),
-            orchestrator: Some(orchestrator.parse().ok()?),
+            orchestrator,
             daemon: None,
             login: Some(login.parse().ok()?),
             key: None,
-            scopes: self.scopes(claims)?,
+            scopes: self.scopes(claims)?.intersection(most),
             networks: Vec::new(),
             signer: None,
             issued,

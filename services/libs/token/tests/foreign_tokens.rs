@@ -34,6 +34,7 @@ fn trusted() -> TrustedIssuer {
         audience: "waystation.example.com".into(),
         organization: IssuedFor::Claim("/app/tenant".into()),
         orchestrator_claim: "agent".into(),
+        users: false,
         scopes_claim: Some("scope".into()),
         scopes: scopes(&[Scope::MessagesRead, Scope::MessagesWrite]),
         jwks: json!({"keys": [other, sealing, jwk()]}).to_string().into_bytes(),
@@ -95,6 +96,28 @@ fn a_token_of_the_platform_is_a_daemons_token() {
     assert_ne!(next.id, found.id);
     let of_another = verifier_of(trusted()).verify(&with("sub", json!("auth0|5678")), NOW).unwrap();
     assert_ne!(of_another.login, found.login);
+}
+
+#[test]
+fn a_token_that_names_no_orchestrator_is_a_persons_if_the_issuer_knows_people() {
+    let mut person = claims();
+    person.as_object_mut().unwrap().remove("agent");
+    person["scope"] = json!("events:read messages:read messages:write admin:write");
+    let token = signed(&header(), &person.to_string());
+    assert!(verifier_of(trusted()).verify(&token, NOW).is_err());
+    let all = scopes(&[Scope::EventsRead, Scope::MessagesRead, Scope::MessagesWrite, Scope::AdminWrite]);
+    let with_people = TrustedIssuer { users: true, scopes: all, ..trusted() };
+    let found = verifier_of(with_people.clone()).verify(&token, NOW).unwrap();
+    assert_eq!((found.class, found.subject.as_str()), (TokenClass::User, "auth0|1234"));
+    assert!(found.is_user() && found.as_daemon().is_none());
+    assert_eq!((found.organization.as_ref().unwrap().as_str(), found.orchestrator.clone()), ("acme", None));
+    assert_eq!(found.scopes, scopes(&[Scope::EventsRead, Scope::MessagesWrite]), "the most that a person may");
+    // One that names an orchestrator is a daemon's as before, and a name that is none is nobody's.
+    let daemon = signed(&header(), &claims().to_string());
+    assert!(verifier_of(with_people.clone()).verify(&daemon, NOW).unwrap().as_daemon().is_some());
+    for odd in [json!(7), json!(""), json!("a/b"), Value::Null] {
+        assert!(verifier_of(with_people.clone()).verify(&with("agent", odd), NOW).is_err());
+    }
 }
 
 #[test]

@@ -27,8 +27,12 @@ const SEEING: [Scope; 6] = [
     Scope::CallsJoin,
 ];
 
-/// The organization whose feed the holder of a token may see.
-fn subscriber(parts: &Parts, token: &str) -> Result<OrganizationId, Fault> {
+/// The organization whose feed the holder of a token may see; without one, that which lets anybody watch.
+fn subscriber(parts: &Parts, token: &str, anonymous: &str) -> Result<OrganizationId, Fault> {
+    if !anonymous.is_empty() {
+        let open = parts.anonymous_organization.clone().filter(|organization| organization.as_str() == anonymous);
+        return open.ok_or_else(|| Fault::new(ErrorReason::PermissionDenied, "only whoever has a token may watch"));
+    }
     let claims = parts.verifier.verify(token, parts.context.clock.now())?;
     if !SEEING.iter().any(|scope| claims.scopes.allows(*scope)) {
         return Err(Fault::new(ErrorReason::PermissionDenied, "the token allows to see no events"));
@@ -47,10 +51,10 @@ pub(crate) async fn compare(
         return Err(Fault::field("feeds", format!("must have at most {MOST} elements")));
     }
     let mut judged = Vec::with_capacity(request.feeds.len());
-    for FeedInterest { access_token, organization_id } in &request.feeds {
-        judged.push(match access_token.as_str() {
-            "" => Some((parse("feeds.organization_id", organization_id)?, false)),
-            token => subscriber(parts, token).ok().map(|organization| (organization, true)),
+    for FeedInterest { access_token, organization_id, anonymous_organization_id } in &request.feeds {
+        judged.push(match organization_id.as_str() {
+            "" => subscriber(parts, access_token, anonymous_organization_id).ok().map(|feed| (feed, true)),
+            _ => Some((parse("feeds.organization_id", organization_id)?, false)),
         });
     }
     let interest = Interest {
@@ -70,7 +74,7 @@ pub(crate) async fn compare(
 /// Reads on.
 pub(crate) async fn read(parts: &Parts, request: ReadFeedRequest) -> Result<ReadFeedResponse, Fault> {
     let read = ReadFeed {
-        organization: subscriber(parts, &request.access_token)?,
+        organization: subscriber(parts, &request.access_token, &request.anonymous_organization_id)?,
         after: request.after,
         most: usize::try_from(request.max_events).unwrap_or(MOST_EVENTS).min(MOST_EVENTS),
         bytes: request.max_bytes.min(MOST_BYTES),

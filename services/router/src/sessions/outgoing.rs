@@ -1,6 +1,6 @@
-//! What daemons send: routed or published like a backend's, under the name of the orchestrator that their token says.
+//! What daemons and people send: routed or published like a backend's, under the name that their token says.
 
-use waystation_domain::policy::FrameKind;
+use waystation_domain::policy::RestCall;
 use waystation_domain::{Audience, MessageId, OrchestratorId, OrganizationId};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::route_message_result::Outcome as Routed;
@@ -19,7 +19,8 @@ use crate::{Parts, request};
 /// Who sends.
 struct Sender {
     organization: OrganizationId,
-    orchestrator: OrchestratorId,
+    /// `None`: a person.
+    orchestrator: Option<OrchestratorId>,
 }
 
 /// Sends messages in their order; answers one for each.
@@ -55,9 +56,12 @@ pub(super) async fn send(parts: &Parts, messages: Vec<SendMessage>) -> Vec<SendM
 /// The token says who sends, for which organization, and whether it may: a gateway alone cannot say it.
 fn sender(parts: &Parts, token: &str) -> Result<Sender, Fault> {
     let claims = parts.verifier.verify(token, parts.context.clock.now())?;
-    let daemon = claims.as_daemon().ok_or_else(|| Fault::new(ErrorReason::Unauthenticated, "not a daemon's token"))?;
-    FrameKind::Send.rule().check(claims.identity())?;
-    Ok(Sender { organization: daemon.organization, orchestrator: daemon.orchestrator })
+    RestCall::SendMessage.rule().check(claims.identity())?;
+    let nobodys = || Fault::new(ErrorReason::Unauthenticated, "the token is of no organization");
+    Ok(Sender {
+        organization: claims.organization.clone().ok_or_else(nobodys)?,
+        orchestrator: claims.orchestrator.clone(),
+    })
 }
 
 async fn prepare(parts: &Parts, token: &str, message: RouteMessageRequest) -> Result<AppendMessage, Fault> {
@@ -69,7 +73,7 @@ async fn prepare(parts: &Parts, token: &str, message: RouteMessageRequest) -> Re
     let read = read.inspect_err(|_| parts.stats.refused(&sender.organization));
     let (read, _) = read.map_err(|fault| fault.within("message"))?;
     parts.admit(&sender.organization, &rules).await?;
-    Ok(AppendMessage { sender: Some(sender.orchestrator), ..read })
+    Ok(AppendMessage { sender: sender.orchestrator, ..read })
 }
 
 async fn publish(parts: &Parts, token: &str, event: PublishEventRequest) -> Result<OnTheWay, Fault> {
@@ -94,7 +98,7 @@ fn read_event(event: PublishEventRequest, sender: &Sender) -> Result<NewEvent, F
         event_type,
         channel: Some(parse("channel_id", &event.channel_id)?),
         trace: None,
-        sender: Some(sender.orchestrator.clone()),
+        sender: sender.orchestrator.clone(),
         audience: Audience::default(),
         data: request::data(&event.data)?,
     })

@@ -1,6 +1,6 @@
 //! The rows. A method, call or frame that has none cannot be used.
 
-use super::Callers::{Anyone, Backends, Daemons, Internal, InternalAndOperators, TokenHolders};
+use super::Callers::{Anyone, Backends, Daemons, DaemonsAndUsers, Internal, InternalAndOperators, TokenHolders};
 use super::{Callers, Rule, Tenancy};
 use crate::Scope;
 
@@ -26,6 +26,7 @@ const ROUTERS_AND_OPERATORS: Rule = rule(InternalAndOperators(&["router"]), Tena
 const VERIFIERS: Rule = rule(Internal(&["gateway", "router", "federation"]), Tenancy::All);
 const DAEMONS: Rule = rule(Daemons, Tenancy::Own);
 const WRITING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
+const WRITERS: Rule = Rule { callers: DaemonsAndUsers, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
 
 /// Watching events by the conductor's dialect.
 pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::EventsRead), tenancy: Tenancy::Own };
@@ -61,6 +62,7 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.SessionService/CompareFeeds", GATEWAYS),
     ("/waystation.router.v1.SessionService/ReadFeed", GATEWAYS),
     ("/waystation.router.v1.SessionService/SendMessages", GATEWAYS),
+    ("/waystation.router.v1.SessionService/ListChannelMessages", GATEWAYS),
     ("/waystation.router.v1.SessionService/ReportDaemon", GATEWAYS),
     ("/waystation.router.v1.SessionService/RegisterDaemon", GATEWAYS),
     ("/waystation.router.v1.SessionService/UnregisterDaemon", GATEWAYS),
@@ -159,11 +161,13 @@ rest_calls! {
     /// Ends sessions of its orchestrator.
     EndSessions = "DELETE" "/api/daemon/sessions", DAEMONS;
     /// Messages and events, by a poll or as a stream.
-    GetEvents = "GET" "/api/daemon/events", DAEMONS;
+    GetEvents = "GET" "/api/daemon/events", rule(DaemonsAndUsers, Tenancy::Own);
     /// Has processed messages.
     AckEvents = "DELETE" "/api/daemon/events", DAEMONS;
     /// Sends a message.
-    SendMessage = "POST" "/api/daemon/messages", WRITING_DAEMONS;
+    SendMessage = "POST" "/api/daemon/messages", WRITERS;
+    /// The newest messages of a channel.
+    ListMessages = "GET" "/api/daemon/messages", rule(DaemonsAndUsers, Tenancy::Own);
     /// Who watches by the conductor's dialect.
     GetConductorStatus = "GET" "/api/websocket/status", CONDUCTOR;
     /// How an orchestrator's daemons are.
