@@ -6,6 +6,7 @@ mod asyncapi;
 mod auth;
 mod bad_input;
 mod binary;
+mod bridge;
 mod browsers;
 mod conductor;
 mod configuration;

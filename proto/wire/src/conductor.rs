@@ -351,7 +351,7 @@ mod tests {
     fn followed(number: u64, events: &[u64], at: u64) -> FeedNews {
         let at = FeedPosition { epoch: Epoch::from_raw(1), sequence: at }.into();
         let events = events.iter().map(|sequence| event(*sequence)).collect();
-        FeedNews::Followed(Followed { number, gaps: Vec::new(), events, at, is_live: true })
+        FeedNews::Followed(Box::new(Followed { number, gaps: Vec::new(), events, at, is_live: true }))
     }
 
     #[test]

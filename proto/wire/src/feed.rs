@@ -26,13 +26,13 @@ impl SharedEvent {
     }
 
     /// The frame as JSON text. `now` is told as the moment of sending if it has not been encoded before.
-    pub(crate) fn json(&self, now: Timestamp) -> &Bytes {
-        self.json.get_or_init(|| json::encode_feed_event(&self.event, now))
+    pub fn json(&self, now: impl FnOnce() -> Timestamp) -> &Bytes {
+        self.json.get_or_init(|| json::encode_feed_event(&self.event, now()))
     }
 
     /// The frame as a protobuf message, likewise.
-    pub(crate) fn binary(&self, now: Timestamp) -> &Bytes {
-        self.binary.get_or_init(|| binary::encode_feed_event(&self.event, now))
+    pub fn binary(&self, now: impl FnOnce() -> Timestamp) -> &Bytes {
+        self.binary.get_or_init(|| binary::encode_feed_event(&self.event, now()))
     }
 }
 

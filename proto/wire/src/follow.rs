@@ -34,8 +34,8 @@ pub struct Followed {
 /// Something of the feed. For one client it comes in order.
 #[derive(Clone, Debug)]
 pub enum FeedNews {
-    /// The answer to a request.
-    Followed(Followed),
+    /// The answer to a request. Boxed, so that the many others are small.
+    Followed(Box<Followed>),
     /// An event that is wanted.
     Event(Arc<SharedEvent>),
     /// What is not there any more.
@@ -121,10 +121,19 @@ impl Follower {
         Some(FollowRequest { number: self.asked, from: self.at })
     }
 
+    /// Takes an event that is shown at once; answers whether the client is at the head, where it may be.
+    pub(crate) fn show(&mut self, position: FeedPosition) -> bool {
+        let is_live = self.state == State::Live;
+        if is_live {
+            self.at = Some(position.into());
+        }
+        is_live
+    }
+
     /// Takes what has come. Without room the place at the head is given up, and what came is read later.
     pub(crate) fn take(&mut self, news: FeedNews, has_room: bool, mut show: impl FnMut(Shown)) -> LetGo {
         match news {
-            FeedNews::Followed(followed) => return self.take_followed(followed, has_room, show),
+            FeedNews::Followed(followed) => return self.take_followed(*followed, has_room, show),
             FeedNews::Event(event) if self.state == State::Live => {
                 let position = event.event.position;
                 if !has_room {

@@ -149,6 +149,10 @@ mod tests {
         (shown, asked)
     }
 
+    fn followed(number: u64, events: Vec<Arc<SharedEvent>>, at: FeedPoint) -> FeedNews {
+        FeedNews::Followed(Box::new(Followed { number, gaps: vec![], events, at, is_live: true }))
+    }
+
     fn wanted() -> Subscriptions {
         Subscriptions::default().subscribe(&["*".parse().unwrap()], &Default::default()).unwrap()
     }
@@ -161,13 +165,7 @@ mod tests {
         assert_eq!(from, Some(position(3).into()));
         assert!(!watching.is_caught_up());
         let at = position(5).into();
-        watching.handle_feed(FeedNews::Followed(Followed {
-            number,
-            gaps: vec![],
-            events: vec![event(4), event(5)],
-            at,
-            is_live: true,
-        }));
+        watching.handle_feed(followed(number, vec![event(4), event(5)], at));
         assert_eq!((all(&mut watching).0, watching.reached()), (vec![4, 5], Some(at)));
         assert!(watching.is_caught_up());
         watching.handle_feed(FeedNews::Event(event(6)));
@@ -182,7 +180,7 @@ mod tests {
         let mut watching = Watching::new(wanted(), None);
         let number = all(&mut watching).1.unwrap().number;
         let at = position(5).into();
-        watching.handle_feed(FeedNews::Followed(Followed { number, gaps: vec![], events: vec![], at, is_live: true }));
+        watching.handle_feed(followed(number, vec![], at));
         for sequence in 6..100 {
             watching.handle_feed(FeedNews::Event(event(sequence)));
         }

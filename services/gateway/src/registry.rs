@@ -20,7 +20,7 @@ use queue::Queue;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A hint of a router.
-    Push(Push),
+    Push(Box<Push>),
     /// Something of the feed.
     Feed(FeedNews),
     /// A hint may have been lost.
@@ -54,6 +54,9 @@ pub(crate) struct Report {
 /// Sessions that are open here. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Registry(Arc<Mutex<HashMap<SessionId, Arc<Handle>>>>);
+
+/// Many of them wait for slow connections, and each is written for every subscriber of an event.
+const _: () = assert!(size_of::<Event>() <= 64);
 
 impl Event {
     /// Whether it must arrive however full the queue is. There are few of these.
@@ -126,7 +129,7 @@ impl Registry {
     pub(crate) fn push(&self, session: &str, push: Push) {
         let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
         if let Some(handle) = handle {
-            handle.events.push(Event::Push(push));
+            handle.events.push(Event::Push(Box::new(push)));
         }
     }
 

@@ -7,6 +7,7 @@ mod announcer;
 mod appender;
 mod batch;
 mod bells;
+mod bridge;
 mod directory;
 mod feeds;
 mod gateways;
@@ -35,7 +36,7 @@ use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
 use waystation_runtime::{Admin, Context, Readiness};
-use waystation_store::Store;
+use waystation_store::{Channels, Store};
 use waystation_telemetry::metrics::Registry;
 use waystation_token::Verifier;
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub messages_per_second: Option<u32>,
     /// Whose feed anybody may watch by the conductor's dialect, without a token; usually nobody's.
     pub anonymous_organization: Option<OrganizationId>,
+    /// Where publishers that speak only Redis are heard; usually nowhere.
+    pub bridge: Option<Channels>,
 }
 
 /// Bound sockets.
@@ -88,6 +91,7 @@ struct Parts {
     pace: Arc<redrive::Pace>,
     quotas: quotas::Quotas,
     held_back: news::HeldBack,
+    bridge: bridge::Bridge,
     context: Context,
 }
 
@@ -115,7 +119,9 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let feed_hub = feeds::FeedHub::default();
     feed_hub.start(store.feeds.clone(), context);
     let publisher = feeds::Publisher::start(store.feeds.clone(), &gateways, &feed_hub, context);
+    let (bridge, heartbeats) = bridge::Bridge::open();
     let parts = Parts {
+        bridge: if config.bridge.is_some() { bridge } else { bridge::Bridge::default() },
         publisher,
         feed_hub,
         directory: directory::Directory::new(store.credentials.clone()),
@@ -138,6 +144,9 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         anonymous_organization: config.anonymous_organization,
     };
     sweeper::start(parts.clone(), readiness).await;
+    if let Some(channels) = config.bridge {
+        bridge::start(&parts, channels, heartbeats);
+    }
     let services = Services::default()
         .with(RouterServiceServer::new(routing::RouterApi(parts.clone())))
         .with(SessionServiceServer::new(sessions::SessionApi(parts)));

@@ -8,6 +8,7 @@ use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
 pub(crate) struct Metrics {
     routed: Family<RoutedLabels, Counter>,
     published: Family<PublishedLabels, Counter>,
+    bridged: Family<PublishedLabels, Counter>,
     pub(crate) acknowledged: Counter,
     pub(crate) pushes: Counter,
     pub(crate) dropped_pushes: Counter,
@@ -58,6 +59,8 @@ impl Metrics {
         add("waystation_pushes_dropped", "Hints dropped because a queue was full", &metrics.dropped_pushes);
         registry.register("waystation_messages_routed", "Messages by outcome", metrics.routed.clone());
         registry.register("waystation_events_published", "Events by outcome", metrics.published.clone());
+        let help = "Events that publishers by Redis said, by outcome";
+        registry.register("waystation_events_bridged", help, metrics.bridged.clone());
         let mut add = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         add("waystation_mailboxes", "Mailboxes that were ever used", &metrics.mailboxes);
         add("waystation_messages_resident", "Messages that wait or are in flight", &metrics.resident);
@@ -79,6 +82,10 @@ impl Metrics {
 
     pub(crate) fn published(&self, outcome: EventOutcome) {
         self.published.get_or_create(&PublishedLabels { outcome }).inc();
+    }
+
+    pub(crate) fn bridged(&self, outcome: EventOutcome) {
+        self.bridged.get_or_create(&PublishedLabels { outcome }).inc();
     }
 
     pub(crate) fn totals(&self, totals: Totals) {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use waystation_runtime::settings::{ProcessSettings, SettingsError, optional, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
-use waystation_store::{RedisConfig, limits};
+use waystation_store::{Channels, RedisConfig, limits};
 
 use crate::{Config, Listeners};
 
@@ -26,6 +26,7 @@ pub struct RouterSettings {
     sessions_per_orchestrator: usize,
     messages_per_second: u32,
     conductor_anonymous_organization: String,
+    redis_bridge: bool,
     redis: RedisConfig,
     tls: TlsSettings,
     process: ProcessSettings,
@@ -45,6 +46,7 @@ impl Default for RouterSettings {
             sessions_per_orchestrator: limits::SESSIONS,
             messages_per_second: 0,
             conductor_anonymous_organization: String::new(),
+            redis_bridge: false,
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
             process: ProcessSettings::default(),
@@ -71,7 +73,9 @@ impl Service for RouterProcess {
         if !(1..=100).contains(&settings.sessions_per_orchestrator) {
             return Err(SettingsError::of("sessions_per_orchestrator", "must be 1 to 100").into());
         }
+        let unfit = |error| StartError::Configuration(format!("redis: {error}"));
         let config = Config {
+            bridge: settings.redis_bridge.then(|| Channels::of(&settings.redis)).transpose().map_err(unfit)?,
             auth: settings.auth,
             secret: required_secret("secret", settings.secret, settings.secret_file.as_deref(), 16)?,
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
@@ -84,7 +88,7 @@ impl Service for RouterProcess {
             messages_per_second: (settings.messages_per_second > 0).then_some(settings.messages_per_second),
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;
-        let store = store.map_err(|error| StartError::Configuration(format!("redis: {error}")))?;
+        let store = store.map_err(unfit)?;
         let listeners =
             Listeners { grpc: bind("grpc", settings.grpc).await?, admin: bind("admin", settings.admin).await? };
         let started = crate::start(config, store, listeners, context).await;

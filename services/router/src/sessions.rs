@@ -278,6 +278,7 @@ impl SessionApi {
         if !said.is_empty() {
             let changed = self.0.store.reports.report(said.clone(), None).await?;
             news::tell_reported(&self.0, &said, &changed);
+            self.0.bridge.tell(&said, self.0.context.clock.now());
         }
         Ok(())
     }

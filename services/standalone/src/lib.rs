@@ -15,7 +15,7 @@ use waystation_domain::{Network, OrganizationId, SigningAlgorithm};
 use waystation_gateway::{Gateway, Limits, WebOrigin};
 use waystation_rpc::Fault;
 use waystation_runtime::{Context, Lifecycle, shutdown_signal};
-use waystation_store::{OpenError, RedisConfig, Store, limits};
+use waystation_store::{Channels, OpenError, RedisConfig, Store, limits};
 use waystation_token::{KeySet, Pepper};
 use waystation_wire::SessionConfig;
 
@@ -55,6 +55,8 @@ pub struct Options {
     pub allowed_origins: Vec<WebOrigin>,
     /// Whose events anybody may watch.
     pub anonymous_organization: Option<OrganizationId>,
+    /// Whether publishers that speak only Redis are heard, if that is the store.
+    pub redis_bridge: bool,
 }
 
 /// Where accepted messages are kept.
@@ -89,6 +91,7 @@ impl Options {
             path: waystation_gateway::PATH.to_owned(),
             allowed_origins: Vec::new(),
             anonymous_organization: None,
+            redis_bridge: false,
         }
     }
 }
@@ -180,7 +183,12 @@ impl Standalone {
         let authority: Authority = waystation_auth::start(auth, store.clone(), bound.auth, for_auth).await?;
         let dev = dev::seed(&authority, &mut secrets, &options.state_dir, &endpoints, &entropy).await?;
 
+        let channels = match &options.store {
+            StoreOptions::Redis(redis) if options.redis_bridge => Some(Channels::of(redis)?),
+            StoreOptions::Redis(_) | StoreOptions::Memory | StoreOptions::Journal { .. } => None,
+        };
         let router = waystation_router::Config {
+            bridge: channels,
             auth: vec![endpoints.auth.clone()],
             secret: router_account.secret,
             hs256: options.hs256.clone(),

@@ -20,7 +20,7 @@ pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
         return encode_event(event, stamp, out);
     }
     if let ServerFrame::FeedEvent(event) = frame {
-        return out.extend_from_slice(event.binary(stamp.now));
+        return out.extend_from_slice(event.binary(|| stamp.now));
     }
     let message = proto::ServerFrame {
         id: stamp.id(),

@@ -18,7 +18,7 @@ pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
     let mut out = Text(out);
     match frame {
         ServerFrame::Event(event) => encode_event(event, stamp, &mut out),
-        ServerFrame::FeedEvent(event) => out.0.extend_from_slice(event.json(stamp.now)),
+        ServerFrame::FeedEvent(event) => out.0.extend_from_slice(event.json(|| stamp.now)),
         ServerFrame::Gap { gap, as_event } => encode_gap(gap, *as_event, stamp, &mut out),
         ServerFrame::FeedGap { gap, as_event } => encode_feed_gap(gap, *as_event, stamp, &mut out),
         ServerFrame::AuthSuccess { .. }

@@ -3,6 +3,7 @@
 use waystation_domain::{FeedPoint, Subscriptions};
 
 use super::{Command, Session};
+use crate::feed::SharedEvent;
 use crate::follow::{FeedNews, LetGo, Shown};
 use crate::frame::ServerFrame;
 
@@ -41,6 +42,13 @@ impl Session {
             return;
         }
         self.commands.extend(self.follower.ask().map(Command::Follow));
+    }
+
+    /// Takes an event if the client can be shown it at once: it is at the head, and nothing waits before it. Answers whether
+    /// it is to be written now; if not, [`Session::handle_feed`] takes it.
+    pub fn show_at_once(&mut self, event: &SharedEvent) -> bool {
+        let is_free = self.commands.is_empty() && self.listening && !self.draining && !self.closed;
+        is_free && self.follower.show(event.event.position)
     }
 
     /// Something of the feed has come. Call it in the order in which it came.

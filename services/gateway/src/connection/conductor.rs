@@ -1,6 +1,6 @@
 //! Clients of the conductor's dialect: they watch, and have no session in the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,8 @@ struct Serving<'a> {
 
 /// What happened.
 enum Happened {
-    Events(VecDeque<Event>),
+    /// So many wait.
+    Events(usize),
     Received(Raw),
     Time,
 }
@@ -168,12 +169,17 @@ impl<'a> Serving<'a> {
             let timeout = self.timeout(socket, now);
             let read = self.conductor.wants_input();
             let happened = tokio::select! {
-                events = self.registration.handle.events.take() => Happened::Events(events),
+                count = self.registration.handle.events.filled() => Happened::Events(count),
                 received = socket.next_raw(read) => Happened::Received(received),
                 () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
             };
             match happened {
-                Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event)),
+                Happened::Events(count) => {
+                    for _ in 0..count {
+                        let Some(event) = self.registration.handle.events.pop() else { break };
+                        self.take_event(event);
+                    }
+                }
                 Happened::Received(Raw::Text(text)) => {
                     self.heard = self.now();
                     self.conductor.handle_frame(&text, self.parts.context.clock.now());

@@ -71,6 +71,14 @@ impl Line {
         self.out[start..start + size].copy_from_slice(&header[..size]);
     }
 
+    /// Queues a frame whose payload is there.
+    pub(super) fn queue_payload(&mut self, opcode: Opcode, payload: &[u8]) {
+        let (header, size) = header(opcode, payload.len());
+        self.out.reserve(size + payload.len());
+        self.out.extend_from_slice(&header[..size]);
+        self.out.extend_from_slice(payload);
+    }
+
     /// Writes what waits; afterwards nothing is held.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out_at < self.out.len() {
@@ -170,6 +178,7 @@ mod tests {
         let writing = async {
             for length in lengths {
                 line.queue(Opcode::Text, |out| out.extend(std::iter::repeat_n(b'x', length)));
+                line.queue_payload(Opcode::Text, &vec![b'x'; length]);
             }
             line.flush().await.unwrap();
             line
@@ -177,7 +186,7 @@ mod tests {
         let reading = async {
             let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
             let mut found = Vec::new();
-            while found.len() < lengths.len() {
+            while found.len() < 2 * lengths.len() {
                 let text = client.next().await.unwrap().unwrap().into_text().unwrap();
                 assert!(text.bytes().all(|byte| byte == b'x'));
                 found.push(text.len());
@@ -185,7 +194,7 @@ mod tests {
             found
         };
         let (line, found) = tokio::join!(writing, reading);
-        assert_eq!(found, lengths);
+        assert_eq!(found, lengths.map(|length| [length, length]).concat());
         assert_eq!((line.out.capacity(), line.waiting()), (0, 0), "nothing is held");
     }
 

@@ -1,6 +1,5 @@
 //! A session that is open: one loop around one `select!`. Inside it is chosen what happened, outside it is done.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +11,8 @@ use waystation_domain::{FeedPoint, MessageId, ReportedStatus, Subscriptions};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_wire::{
-    CallFailed, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FrameError, Note, Opening, ReadResult,
-    Received, Renewed, SendOutcome, Session, SettleAnswer,
+    CallFailed, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FeedNews, FrameError, Note, Opening,
+    ReadResult, Received, Renewed, SendOutcome, Session, SettleAnswer,
 };
 
 use super::outlet::{Incoming, Outlet};
@@ -61,7 +60,8 @@ enum Answer {
 
 /// What happened.
 enum Happened {
-    Events(VecDeque<Event>),
+    /// So many wait.
+    Events(usize),
     Answered(Answer),
     Received(Incoming),
     Time,
@@ -130,9 +130,10 @@ impl Live {
         // One timer for all rounds: most of them change nothing about when to look again.
         let timer = tokio::time::sleep_until(self.expires.into());
         tokio::pin!(timer);
+        let mut now = self.parts.context.clock.instant();
+        self.check_lease(now);
+        let mut keeps_time = false;
         loop {
-            let now = self.parts.context.clock.instant();
-            self.check_lease(now);
             self.session.listen(socket.is_taken(), now);
             match self.perform(socket) {
                 Performed::All => socket.flush().await,
@@ -141,22 +142,25 @@ impl Live {
                 Performed::End(end) => return end,
             }
             socket.note_progress(|| self.session.is_caught_up());
-            let timeout = self.timeout(socket, now).into();
-            if timer.deadline() != timeout {
-                timer.as_mut().reset(timeout);
+            if !keeps_time || socket.is_dirty() {
+                let timeout = self.timeout(socket, now).into();
+                if timer.deadline() != timeout {
+                    timer.as_mut().reset(timeout);
+                }
             }
             let read = self.session.wants_input();
             let happened = tokio::select! {
-                events = self.opened.registration.handle.events.take() => Happened::Events(events),
-                Some(answer) = self.calls.next() => Happened::Answered(answer),
+                count = self.opened.registration.handle.events.filled() => Happened::Events(count),
+                Some(answer) = self.calls.next(), if !self.calls.is_empty() => Happened::Answered(answer),
                 incoming = socket.next(read) => Happened::Received(incoming),
                 () = &mut timer => Happened::Time,
             };
-            let now = self.parts.context.clock.instant();
+            now = self.parts.context.clock.instant();
             // The process may have been stopped while it waited.
             self.check_lease(now);
+            keeps_time = false;
             match happened {
-                Happened::Events(events) => events.into_iter().for_each(|event| self.take_event(event, socket, now)),
+                Happened::Events(count) => keeps_time = self.take_events(count, socket, now),
                 Happened::Answered(answer) => self.take_answer(answer, now),
                 Happened::Received(Incoming::Frame(received)) => {
                     self.note_heartbeat(&received);
@@ -211,10 +215,29 @@ impl Live {
         }
     }
 
+    /// Takes so many events; answers whether none of them changes when to look again.
+    fn take_events(&mut self, count: usize, socket: &mut impl Outlet, now: Instant) -> bool {
+        let mut keeps_time = self.stall.is_over();
+        for _ in 0..count {
+            let Some(event) = self.opened.registration.handle.events.pop() else { break };
+            // Most events are of the feed, for clients that keep up.
+            if let Event::Feed(FeedNews::Event(event)) = &event
+                && socket.takes_events()
+                && self.session.show_at_once(event)
+            {
+                socket.queue_event(event);
+                continue;
+            }
+            keeps_time &= matches!(event, Event::Feed(_));
+            self.take_event(event, socket, now);
+        }
+        keeps_time
+    }
+
     fn take_event(&mut self, event: Event, socket: &impl Outlet, now: Instant) {
         match event {
             Event::Report(to) => drop(to.send(self.report(socket, now))),
-            Event::Push(push) => self.session.handle_push(push, now),
+            Event::Push(push) => self.session.handle_push(*push, now),
             Event::Feed(news) => self.session.handle_feed(news),
             Event::Acknowledged(ids) => self.session.handle_acknowledged(&ids, now),
             Event::PossibleLoss => self.session.handle_possible_loss(now),
@@ -247,6 +270,7 @@ impl Live {
     }
 
     fn take_time(&mut self, now: Instant) -> Option<End> {
+        self.opened.registration.handle.events.rest();
         if self.expires <= now {
             self.session.end(Ending::TokenExpired);
         }

@@ -1,7 +1,9 @@
 //! How frames of a session reach its client: over a WebSocket, as a stream of events, or by answers to polls.
 
+use std::sync::Arc;
+
 use waystation_domain::FeedPoint;
-use waystation_wire::{CloseCode, FrameError, Received, ServerFrame};
+use waystation_wire::{CloseCode, FrameError, Received, ServerFrame, SharedEvent};
 
 /// Something from the client.
 pub(super) enum Incoming {
@@ -27,6 +29,16 @@ pub(super) trait Outlet: Send {
 
     /// Queues a frame; [`Outlet::next`] writes it.
     fn queue(&mut self, frame: &ServerFrame);
+
+    /// Whether an event of the feed may be queued by [`Outlet::queue_event`].
+    fn takes_events(&self) -> bool {
+        false
+    }
+
+    /// Queues an event of the feed that connections share, as [`Outlet::queue`] would.
+    fn queue_event(&mut self, event: &Arc<SharedEvent>) {
+        self.queue(&ServerFrame::FeedEvent(event.clone()));
+    }
 
     /// Writes what is queued, as far as that is possible at once.
     fn flush(&mut self) -> impl Future<Output = ()> + Send {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use waystation_runtime::{Accepted, Clock};
-use waystation_wire::{CloseCode, FrameError, FrameStamp, ServerFrame, binary, json};
+use waystation_wire::{CloseCode, FrameError, FrameStamp, ServerFrame, SharedEvent, binary, json};
 
 use super::CLOSING;
 use super::line::{Line, Opcode};
@@ -188,6 +189,22 @@ impl Outlet for Socket {
             Format::Json => line.queue(Opcode::Text, |out| json::encode(frame, stamp, out)),
             Format::Binary => line.queue(Opcode::Binary, |out| binary::encode(frame, stamp, out)),
         }
+        self.metrics.frames_out.inc();
+        self.dirty = true;
+    }
+
+    fn takes_events(&self) -> bool {
+        self.has_room_for_events()
+    }
+
+    fn queue_event(&mut self, event: &Arc<SharedEvent>) {
+        self.frames += 1;
+        let now = || self.clock.now();
+        let (opcode, payload) = match self.format {
+            Format::Json => (Opcode::Text, event.json(now)),
+            Format::Binary => (Opcode::Binary, event.binary(now)),
+        };
+        self.inner.get_mut().queue_payload(opcode, payload);
         self.metrics.frames_out.inc();
         self.dirty = true;
     }

@@ -20,6 +20,11 @@ impl Stall {
         self.at.map(|(_, since)| since)
     }
 
+    /// Whether everything was written when it was last looked at.
+    pub(super) fn is_over(&self) -> bool {
+        self.at.is_none()
+    }
+
     /// For how long, as it was last looked at.
     pub(super) fn lasts(&self, now: Instant) -> Duration {
         self.at.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since))

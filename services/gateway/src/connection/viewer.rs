@@ -1,7 +1,6 @@
 //! People's browsers without a WebSocket: they watch the feed, by a stream of events or one poll after the other. They have
 //! no session in the store, and what they saw last they say themselves.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -79,7 +78,8 @@ struct Visiting<'a> {
 }
 
 enum Happened {
-    Events(VecDeque<Event>),
+    /// So many wait.
+    Events(usize),
     Received(Incoming),
     Time,
 }
@@ -115,13 +115,14 @@ impl<'a> Visiting<'a> {
             let stall = stall.map(|since| since + self.parts.config.limits.write_stall);
             let timeout = [Some(self.expires), self.leave, stall].into_iter().flatten().min().unwrap_or(self.expires);
             let happened = tokio::select! {
-                events = self.registration.handle.events.take() => Happened::Events(events),
+                count = self.registration.handle.events.filled() => Happened::Events(count),
                 incoming = outlet.next(false) => Happened::Received(incoming),
                 () = tokio::time::sleep_until(timeout.into()) => Happened::Time,
             };
             match happened {
-                Happened::Events(events) => {
-                    for event in events {
+                Happened::Events(count) => {
+                    for _ in 0..count {
+                        let Some(event) = self.registration.handle.events.pop() else { break };
                         if let Some(code) = self.take_event(event) {
                             return Some(code);
                         }

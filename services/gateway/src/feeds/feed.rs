@@ -313,7 +313,7 @@ impl Feed {
         let (at, is_live) = cut.map_or((head, true), |at| (at, false));
         let followed = Followed { number: request.number, gaps: Vec::new(), events, at, is_live };
         // Under the lock: what is told from now on comes behind this.
-        member.tell(FeedNews::Followed(followed));
+        member.tell(FeedNews::Followed(Box::new(followed)));
         if is_live {
             state.attach(slot);
         } else {
@@ -334,7 +334,7 @@ impl Feed {
             };
             if let Ok(followed) = self.look_through(&viewer, &witness, number, from).await {
                 if let Some(member) = self.lock().members.get(slot) {
-                    member.tell(FeedNews::Followed(followed));
+                    member.tell(FeedNews::Followed(Box::new(followed)));
                 }
                 return;
             }

@@ -21,7 +21,7 @@ mod redis;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::redis::RedisConfig;
+pub use self::redis::{Channels, Listener, RedisConfig, Said, Speaker};
 pub use audit::AuditStore;
 pub use credential::CredentialStore;
 pub use feed::FeedStore;

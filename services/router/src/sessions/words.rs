@@ -73,6 +73,9 @@ pub(super) async fn report(parts: &Parts, request: ReportDaemonRequest) -> Resul
     let reports = vec![report];
     let changed = parts.store.reports.report(reports.clone(), None).await.map_err(Fault::unavailable)?;
     news::tell_reported(parts, &reports, &changed);
+    if request.heartbeat {
+        parts.bridge.tell(&reports, parts.context.clock.now());
+    }
     if status.is_some() {
         // Whether one is paused decides who holds the mailbox.
         let sessions = sessions_of(parts, &mailbox).await?.into_iter().filter(|session| session.login == daemon.login);

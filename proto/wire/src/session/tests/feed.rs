@@ -46,7 +46,8 @@ impl World {
 
     fn followed(&mut self, number: u64, events: &[u64], at: u64, is_live: bool) {
         let events = events.iter().map(|sequence| event(*sequence)).collect();
-        self.news(FeedNews::Followed(Followed { number, gaps: Vec::new(), events, at: point(at), is_live }));
+        let gaps = Vec::new();
+        self.news(FeedNews::Followed(Box::new(Followed { number, gaps, events, at: point(at), is_live })));
     }
 
     /// Sequences of the events that were sent.
@@ -97,6 +98,26 @@ fn a_client_that_does_not_read_lets_go_of_the_head_and_holds_little() {
 }
 
 #[test]
+fn an_event_is_shown_at_once_only_if_nothing_is_before_it() {
+    let mut world = subscribed();
+    assert!(!world.session.show_at_once(&event(6)), "it is not at the head");
+    world.followed(1, &[], 5, true);
+    assert!(world.session.show_at_once(&event(6)));
+    world.session.handle_feed(FeedNews::Event(event(7)));
+    assert!(!world.session.show_at_once(&event(8)), "one waits");
+    world.session.handle_feed(FeedNews::Event(event(8)));
+    world.run();
+    assert_eq!(world.shown(), [7, 8]);
+    assert!(world.session.show_at_once(&event(9)));
+    world.session.suspend();
+    assert!(!world.session.show_at_once(&event(10)));
+    world.session.handle_possible_loss(world.now);
+    world.run();
+    let Some(Command::Follow(request)) = world.last_asked() else { panic!("{:?}", world.last_asked()) };
+    assert_eq!(request.from.map(|point| point.sequence), Some(9), "it goes on where it was");
+}
+
+#[test]
 fn a_suspended_session_delivers_nothing_and_forgets_nothing() {
     let mut world = subscribed();
     world.followed(1, &[], 5, true);
@@ -141,7 +162,7 @@ fn gaps_are_told() {
     let mut world = subscribed();
     let gap = FeedGap { loss: FeedLoss::Trimmed, epoch: Some(Epoch::from_raw(EPOCH)), from: 6, to: 9 };
     let (events, at) = (vec![event(10)], point(10));
-    world.news(FeedNews::Followed(Followed { number: 1, gaps: vec![gap], events, at, is_live: true }));
+    world.news(FeedNews::Followed(Box::new(Followed { number: 1, gaps: vec![gap], events, at, is_live: true })));
     let told: Vec<_> = world.sent.iter().rev().take(2).collect();
     assert!(matches!(told[..], [ServerFrame::FeedEvent(_), ServerFrame::FeedGap { as_event: false, .. }]), "{told:?}");
 }

@@ -5,6 +5,7 @@
 
 mod append;
 mod audit;
+mod channels;
 mod config;
 mod credentials;
 mod feeds;
@@ -43,6 +44,7 @@ use nodes::{CallError, Nodes};
 use scripts::Script;
 use totals::RollingTotals;
 
+pub use channels::{Channels, Listener, Said, Speaker};
 pub use config::RedisConfig;
 
 pub(crate) struct Redis {

@@ -286,7 +286,7 @@ impl Nodes {
 
 /// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next. Version 3 of the protocol
 /// tells when the connection ends.
-fn connection_info(url: &str, certificates: Option<&TlsCertificates>) -> Result<ConnectionInfo, RedisError> {
+pub(super) fn connection_info(url: &str, certificates: Option<&TlsCertificates>) -> Result<ConnectionInfo, RedisError> {
     let info = match certificates {
         None => url.into_connection_info()?,
         Some(certificates) => Client::build_with_tls(url, certificates.clone())?.get_connection_info().clone(),
