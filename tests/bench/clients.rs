@@ -116,6 +116,20 @@ impl Receiver {
     }
 }
 
+/// The bare line of a daemon that has logged in and subscribed. Nothing that was subscribed may have come yet.
+pub async fn subscribed(url: &str, orchestrator: &str, token: &str, event_type: &str) -> TcpStream {
+    let host = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+    let stream = TcpStream::connect(host).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut socket, _) = client_async_with_config(url, stream, None).await.unwrap();
+    let payload = json!({"accessToken": token, "daemonId": "d1", "orchestratorId": orchestrator,
+                         "subscriptions": [event_type]});
+    socket.send(Message::text(frame("auth", payload).to_string())).await.unwrap();
+    let welcome = socket.next().await.unwrap().unwrap();
+    assert!(welcome.to_text().unwrap().contains("auth_success"), "{welcome}");
+    socket.into_inner()
+}
+
 /// The number that [`payload`] put into an event.
 pub fn number_of(text: &str) -> u64 {
     let (_, rest) = text.split_once(r#""n":"#).unwrap();

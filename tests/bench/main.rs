@@ -7,6 +7,7 @@
 
 mod clients;
 mod doors;
+mod feeds;
 mod scenarios;
 mod scripts;
 mod usage;
@@ -37,6 +38,18 @@ async fn rounds<const N: usize>(names: [&str; N], mut scenario: impl AsyncFnMut(
     }
 }
 
+/// Scenarios of a fleet, which always has a Redis.
+async fn fleets<const N: usize>(names: [&str; N], mut scenario: impl AsyncFnMut() -> [f64; N]) {
+    let mut columns: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        let found = scenario().await;
+        columns.iter_mut().zip(found).for_each(|(column, value)| column.push(value));
+    }
+    for (name, values) in names.iter().zip(columns) {
+        println!("| {name} | | {} |", spread(values));
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
     // `cargo bench` passes `--bench`; a word chooses scenarios.
@@ -64,6 +77,35 @@ async fn main() {
     if wanted("replay") {
         let names = ["replay of 10,000 over ten orchestrators, per second", "first message after, ms"];
         rounds(names, scenarios::replay).await;
+    }
+    if wanted("fanout") {
+        for window in [1, 8] {
+            let names =
+                [&*format!("fan-out to 1,000, {window} under way, deliveries per second"), "per second of server CPU"];
+            rounds(names, |server| feeds::fanout(server, window)).await;
+        }
+    }
+    if wanted("frozen") {
+        let names = ["a reader that never reads, of 1,000, KiB", "while so many MiB are published"];
+        rounds(names, feeds::frozen).await;
+    }
+    if wanted("told") {
+        let names = ["20 events a second to 1,000, p50 µs", "p99 µs", "p99.9 µs"];
+        rounds(names, feeds::told).await;
+    }
+    if wanted("fleet") {
+        let names = [
+            "10,000 subscribers on 5 gateways: CPU of all processes for a delivery, µs",
+            "until all have an event, ms",
+            "memory of all processes for a subscriber, KiB",
+        ];
+        fleets(names, feeds::wide).await;
+        let names = [
+            "10,000 organizations with one subscriber each: CPU of all processes for an event, µs",
+            "events published and delivered per second",
+            "memory of all processes for an organization with its subscriber, KiB",
+        ];
+        fleets(names, feeds::many).await;
     }
     if wanted("validate") {
         let names = ["ValidateToken per second, 64 at once", "ValidateToken, p99 µs"];

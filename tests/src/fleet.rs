@@ -67,6 +67,8 @@ pub struct Security<'a> {
 
 /// What differs between deployments.
 struct Shape<'a> {
+    routers: usize,
+    gateways: usize,
     scheme: &'a str,
     durability: &'a str,
     /// The URL of Redis for a service.
@@ -172,10 +174,16 @@ impl Fleet {
     }
 
     pub async fn start_over(redis: RedisOptions) -> Fleet {
+        Fleet::start_sized(redis, 2, 2).await
+    }
+
+    /// One auth, and so many others.
+    pub async fn start_sized(redis: RedisOptions, routers: usize, gateways: usize) -> Fleet {
         let durability = if redis.append_fsync.is_some() { "page_cache" } else { "process" };
         let redis = RedisServer::start(redis);
         let url = redis.url();
-        let shape = Shape { scheme: "http", durability, redis: &|_| url.clone(), more: &|_| Vec::new() };
+        let (redis_url, more) = (|_: &str| url.clone(), |_: &str| Vec::new());
+        let shape = Shape { routers, gateways, scheme: "http", durability, redis: &redis_url, more: &more };
         let mut fleet = Fleet::spawn(redis, shape).await;
         fleet.meet().await;
         fleet
@@ -204,7 +212,8 @@ impl Fleet {
             settings
         };
         let url = |service: &str| format!("rediss://{service}:{service}-password@{}", security.redis);
-        let shape = Shape { scheme: "https", durability: "page_cache", redis: &url, more: &more };
+        let shape =
+            Shape { routers: 2, gateways: 2, scheme: "https", durability: "page_cache", redis: &url, more: &more };
         let mut fleet = Fleet::spawn(redis, shape).await;
         // Tests are no service: their bridges show a certificate that names the machine.
         let host = authority.host("tests");
@@ -247,7 +256,7 @@ impl Fleet {
         auth.config = Some(backends);
         let auth_url = format!("{scheme}://{}", auth.address);
         let router = || process("router", "grpc", &[("secret_file", file), ("auth", auth_url.as_str())]);
-        let mut routers = vec![router(), router()];
+        let mut routers: Vec<_> = (0..shape.routers).map(|_| router()).collect();
         let router_urls: Vec<String> = routers.iter().map(|router| format!("{scheme}://{}", router.address)).collect();
         let router_urls = router_urls.join(",");
         let gateway = || {
@@ -262,7 +271,7 @@ impl Fleet {
             ];
             process("gateway", "public", &settings)
         };
-        let mut gateways = vec![gateway(), gateway()];
+        let mut gateways: Vec<_> = (0..shape.gateways).map(|_| gateway()).collect();
         auth.start().await;
         for service in routers.iter_mut().chain(&mut gateways) {
             service.spawn();
@@ -348,6 +357,13 @@ impl Fleet {
         let auth = self.reach(&self.auth.address);
         let made = eventually("auth answers again", async || bootstrap(&auth).await.ok()).await;
         (self.api_key, self.service_token) = made;
+    }
+
+    /// Every process, the Redis included.
+    pub fn pids(&self) -> Vec<u32> {
+        let services = std::iter::once(&self.auth).chain(&self.routers).chain(&self.gateways);
+        let ids = services.filter_map(|service| service.child.as_ref()?.id());
+        ids.chain([self.redis.pid()]).collect()
     }
 
     /// Every process of Waystation.
