@@ -3,6 +3,7 @@
 
 mod deployment;
 mod feeds;
+mod links;
 mod older_client;
 mod revocation;
 mod secured;

@@ -1,5 +1,7 @@
 //! Gateways: which live, and a standing stream to each.
 
+mod breaker;
+mod links;
 mod stream;
 
 use std::collections::HashMap;
@@ -21,6 +23,10 @@ use waystation_store::mailbox::{
 };
 
 use crate::metrics::Metrics;
+#[cfg(test)]
+pub(crate) use breaker::BreakerState;
+pub(crate) use breaker::{LinkChange, LinkNews};
+pub(crate) use links::Links;
 use stream::{Drops, Stream};
 
 /// Hints that wait for a gateway; what comes beyond is dropped, and the gateway is told to compare.
@@ -39,6 +45,7 @@ struct Inner {
     bearer: Bearer,
     metrics: Metrics,
     activities: Activities,
+    links: Links,
     context: Context,
 }
 
@@ -70,6 +77,7 @@ impl Gateways {
         bearer: Bearer,
         metrics: Metrics,
         activities: &Activities,
+        links: Links,
         context: &Context,
     ) -> Gateways {
         Gateways(Arc::new(Inner {
@@ -79,6 +87,7 @@ impl Gateways {
             bearer,
             metrics,
             activities: activities.clone(),
+            links,
             context: context.clone(),
         }))
     }
@@ -195,6 +204,7 @@ impl Gateways {
             bearer: self.0.bearer.clone(),
             drops: outlet.drops.clone(),
             activities: self.0.activities.clone(),
+            links: self.0.links.clone(),
             context: self.0.context.clone(),
         };
         self.0.context.lifecycle.spawn(stream.run(receiver));

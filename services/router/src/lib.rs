@@ -56,6 +56,8 @@ pub struct Config {
     pub messages_per_second: Option<u32>,
     /// Whose feed anybody may watch by the conductor's dialect, without a token; usually nobody's.
     pub anonymous_organization: Option<OrganizationId>,
+    /// On whose feed is told how the router's own streams to gateways fare; usually nobody's.
+    pub operations_organization: Option<OrganizationId>,
     /// Where publishers that speak only Redis are heard; usually nowhere.
     pub bridge: Option<Channels>,
 }
@@ -113,7 +115,10 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     keeper.keep(context, |_| {}).await;
 
     let activities = Activities::new(context.clock);
-    let gateways = gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), &activities, context);
+    let (links, link_news) = gateways::Links::open(&context.entropy);
+    let links = if config.operations_organization.is_some() { links } else { gateways::Links::default() };
+    let gateways =
+        gateways::Gateways::new(store.mailboxes.clone(), bearer, metrics.clone(), &activities, links, context);
     let announcer = announcer::Announcer::start(store.mailboxes.clone(), gateways.clone(), context);
     let appender = appender::Appender::start(store.mailboxes.clone(), &gateways, &announcer, context);
     let feed_hub = feeds::FeedHub::default();
@@ -144,6 +149,9 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         anonymous_organization: config.anonymous_organization,
     };
     sweeper::start(parts.clone(), readiness).await;
+    if let Some(organization) = config.operations_organization {
+        news::tell_links(&parts, organization, link_news);
+    }
     if let Some(channels) = config.bridge {
         bridge::start(&parts, channels, heartbeats);
     }

@@ -1,5 +1,5 @@
 //! What Waystation itself publishes on the feeds of organizations: who comes and goes, what daemons say of themselves,
-//! which messages have died, who is held back.
+//! which messages have died, who is held back, and how the router's own streams fare.
 //!
 //! Presence and dead letters are found by sweeps and told until the store knows that they were told; a router that dies in
 //! between leaves them to another, which makes the same events. Everything else is told once, if the feed takes it.
@@ -11,6 +11,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
 use moka::sync::Cache;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 use waystation_domain::{MessageId, OrganizationId};
 use waystation_rpc::Fault;
 use waystation_store::feed::{NewEvent, PublishRefused};
@@ -18,6 +20,7 @@ use waystation_store::mailbox::{DeadLetterView, MailboxKey, MailboxNews, NewsTol
 use waystation_store::report::{Changed, Report};
 
 use crate::Parts;
+use crate::gateways::LinkNews;
 use crate::quotas::TooMany;
 
 /// Mailboxes that are told of at once.
@@ -26,6 +29,8 @@ const TOGETHER: usize = 32;
 const PIECE: usize = 50;
 /// That an organization is held back is told so often.
 const HELD_BACK_EVERY: Duration = Duration::from_secs(60);
+/// After news could not be published.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Organizations of which is remembered that it was told.
 const HELD_BACK: u64 = 10_000;
 
@@ -116,6 +121,28 @@ pub(crate) fn tell_held_back(parts: &Parts, organization: &OrganizationId, too_m
     parts.held_back.0.insert(organization.clone(), ());
     let event = events::rate_limited(organization, too_many, parts.context.clock.now());
     publish_in_passing(parts, organization, event.into_iter().collect());
+}
+
+/// Tells how the router's own streams to gateways fare, until the process stops. Whatever can be told late is told late: a
+/// router that lost its gateways may have lost its store with them.
+pub(crate) fn tell_links(parts: &Parts, organization: OrganizationId, mut news: mpsc::Receiver<LinkNews>) {
+    let lifecycle = parts.context.lifecycle.clone();
+    let parts = parts.clone();
+    let telling = async move {
+        while let Some(news) = news.recv().await {
+            let event = events::link(&news).into_iter().collect::<Vec<_>>();
+            while let Err(fault) = publish(&parts, &organization, event.clone()).await {
+                tracing::warn!("cannot tell subscribers how streams to gateways fare: {fault:?}");
+                sleep(AGAIN).await;
+            }
+        }
+    };
+    lifecycle.clone().spawn(async move {
+        tokio::select! {
+            () = telling => {}
+            () = lifecycle.stopping() => {}
+        }
+    });
 }
 
 fn publish_in_passing(parts: &Parts, organization: &OrganizationId, events: Vec<NewEvent>) {

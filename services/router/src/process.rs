@@ -26,6 +26,7 @@ pub struct RouterSettings {
     sessions_per_orchestrator: usize,
     messages_per_second: u32,
     conductor_anonymous_organization: String,
+    operations_organization: String,
     redis_bridge: bool,
     redis: RedisConfig,
     tls: TlsSettings,
@@ -46,6 +47,7 @@ impl Default for RouterSettings {
             sessions_per_orchestrator: limits::SESSIONS,
             messages_per_second: 0,
             conductor_anonymous_organization: String::new(),
+            operations_organization: String::new(),
             redis_bridge: false,
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
@@ -85,6 +87,7 @@ impl Service for RouterProcess {
                 "conductor_anonymous_organization",
                 &settings.conductor_anonymous_organization,
             )?,
+            operations_organization: optional("operations_organization", &settings.operations_organization)?,
             messages_per_second: (settings.messages_per_second > 0).then_some(settings.messages_per_second),
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;

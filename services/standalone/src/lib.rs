@@ -196,6 +196,7 @@ impl Standalone {
             sessions_per_orchestrator: options.sessions_per_orchestrator,
             messages_per_second: None,
             anonymous_organization: options.anonymous_organization.clone(),
+            operations_organization: None,
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
         let gateway = waystation_gateway::Config {

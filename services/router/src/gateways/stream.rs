@@ -14,7 +14,8 @@ use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse};
 use waystation_rpc::{Activities, Bearer, channel};
 use waystation_runtime::Context;
 
-use super::Hinted;
+use super::breaker::Breaker;
+use super::{Hinted, Links};
 
 /// A stream that says nothing is pinged so often …
 const PING: Duration = Duration::from_secs(2);
@@ -57,6 +58,7 @@ pub(super) struct Stream {
     pub(super) bearer: Bearer,
     pub(super) drops: Drops,
     pub(super) activities: Activities,
+    pub(super) links: Links,
     pub(super) context: Context,
 }
 
@@ -78,22 +80,28 @@ impl Stream {
     /// Runs until the gateway is gone from the table or the process stops.
     pub(super) async fn run(self, mut hints: mpsc::Receiver<Hinted>) {
         let lifecycle = self.context.lifecycle.clone();
+        let mut breaker = Breaker::new(self.links.name_of(&self.incarnation));
         let mut pause = FIRST_PAUSE;
         loop {
             let dialled = self.context.clock.instant();
             let ended = tokio::select! {
-                ended = self.carry(&mut hints) => ended,
+                ended = self.carry(&mut hints, &mut breaker) => ended,
                 () = lifecycle.stopping() => return,
             };
-            let Ended::Broken(status) = ended else { return };
+            let Ended::Broken(status) = ended else {
+                self.links.tell(breaker.give_up("the gateway is gone"));
+                return;
+            };
             tracing::warn!(gateway = %self.incarnation, "stream ended: {}", status.message());
             if self.context.clock.instant() - dialled > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
             let half = u64::try_from(pause.as_millis() / 2).unwrap_or(0);
             let jitter = Duration::from_millis(self.context.entropy.below(half));
+            let (rest, now) = (pause / 2 + jitter, self.context.clock.now());
+            self.links.tell(breaker.break_off(status.message(), now, now.after(rest)));
             tokio::select! {
-                () = sleep(pause / 2 + jitter) => {}
+                () = sleep(rest) => {}
                 () = lifecycle.stopping() => return,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -102,9 +110,17 @@ impl Stream {
 
     /// Dials, then carries hints until the stream breaks. Hints that wait meanwhile are not lost by that:
     /// the gateway drops what it has sent already.
-    async fn carry(&self, hints: &mut mpsc::Receiver<Hinted>) -> Ended {
+    async fn carry(&self, hints: &mut mpsc::Receiver<Hinted>, breaker: &mut Breaker) -> Ended {
+        if hints.is_closed() {
+            // A gateway that died answers nobody: it would be dialled for as long as the router lives.
+            return Ended::ForGood;
+        }
+        self.links.tell(breaker.dial(self.context.clock.now()));
         match self.dial().await {
-            Ok((frames, answers)) => self.forward(hints, frames, answers).await,
+            Ok((frames, answers)) => {
+                self.links.tell(breaker.stand(self.context.clock.now()));
+                self.forward(hints, frames, answers).await
+            }
             Err(status) => status.into(),
         }
     }

@@ -9,6 +9,7 @@ use waystation_store::feed::NewEvent;
 use waystation_store::limits::EXITS_AGE;
 use waystation_store::mailbox::{DeadLetterView, MailboxKey};
 
+use crate::gateways::{LinkChange, LinkNews};
 use crate::quotas::TooMany;
 
 /// Made twice of the same, by routers that do not know of each other, it has the same id.
@@ -114,11 +115,37 @@ pub(super) fn rate_limited(
     event("system.rate_limited", &format!("{organization}\n{}", now.as_seconds() / 60), &data, None)
 }
 
+/// The stream of a router to a gateway breaks, is dialled again, stands.
+pub(super) fn link(LinkNews { link, change }: &LinkNews) -> Option<NewEvent> {
+    match change {
+        LinkChange::State { from, to, reason, at } => {
+            let (from, to) = (from.name(), to.name());
+            let data = json!({"circuitBreakerId": link, "previousState": from, "newState": to, "reason": reason});
+            let about = format!("{link}\n{from}\n{to}\n{}", at.as_millis());
+            event("error-recovery.circuit-breaker-state-changed", &about, &data, None)
+        }
+        LinkChange::RetryStarted { retry, attempt, error, next } => {
+            let data = json!({
+                "retryId": retry, "attemptNumber": attempt, "errorMessage": error, "nextRetryAt": next.to_string(),
+            });
+            event("error-recovery.retry-started", &format!("{retry}\n{attempt}"), &data, None)
+        }
+        LinkChange::RetryCompleted { retry, attempts, error } => {
+            let mut data = json!({"retryId": retry, "success": error.is_none(), "attemptCount": attempts});
+            if let Some(error) = error {
+                data["error"] = error.as_str().into();
+            }
+            event("error-recovery.retry-completed", retry, &data, None)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use waystation_domain::{Entry, Epoch, Lane, Position, check_typed};
 
     use super::*;
+    use crate::gateways::BreakerState;
 
     fn mailbox() -> MailboxKey {
         MailboxKey { organization: "acme".parse().unwrap(), orchestrator: "otto".parse().unwrap() }
@@ -144,7 +171,24 @@ mod tests {
     fn what_has_a_form_has_it() {
         let id = MessageId::naming("order-1.r1").unwrap();
         let [resubmitted, resolved] = redriven(&mailbox(), &letter(), &id, Timestamp::from_millis(2_000));
-        for event in [dead_letter(&mailbox(), &letter()), resubmitted, resolved] {
+        let link_news = [
+            LinkChange::State {
+                from: BreakerState::Closed,
+                to: BreakerState::Open,
+                reason: "reset".into(),
+                at: Timestamp::from_millis(3),
+            },
+            LinkChange::RetryStarted {
+                retry: "r.g.3".into(),
+                attempt: 1,
+                error: "reset".into(),
+                next: Timestamp::from_millis(4),
+            },
+            LinkChange::RetryCompleted { retry: "r.g.3".into(), attempts: 1, error: None },
+            LinkChange::RetryCompleted { retry: "r.g.4".into(), attempts: 2, error: Some("gone".into()) },
+        ];
+        let links = link_news.map(|change| link(&LinkNews { link: "r.g".into(), change }));
+        for event in links.into_iter().chain([dead_letter(&mailbox(), &letter()), resubmitted, resolved]) {
             let event = event.unwrap();
             assert_eq!(check_typed(&event.event_type, &event.data), Ok(()), "{event:?}");
         }
