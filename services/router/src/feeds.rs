@@ -24,7 +24,7 @@ pub(crate) use hub::FeedHub;
 pub(crate) use publisher::Publisher;
 pub(crate) use request::read as read_request;
 pub(crate) use serving::{compare, read};
-pub(crate) use stream::serve as publish_stream;
+pub(crate) use stream::PublishStream;
 pub(crate) use watch::watch;
 
 /// What a publisher wants.

@@ -16,6 +16,7 @@ mod health;
 mod metrics;
 mod news;
 mod operator;
+mod pipeline;
 mod presence;
 pub mod process;
 mod quotas;

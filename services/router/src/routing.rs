@@ -18,7 +18,7 @@ use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey,
 
 use crate::directory::Rules;
 use crate::metrics::{EventOutcome, Outcome};
-use crate::{Parts, activity, feeds, health, news, operator, presence, redrive, request, stats, views};
+use crate::{Parts, activity, feeds, health, news, operator, pipeline, presence, redrive, request, stats, views};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -44,7 +44,8 @@ impl RouterService for RouterApi {
         request: Request<Streaming<RouteMessagesRequest>>,
     ) -> Result<Response<Self::RouteMessagesStream>, Status> {
         let caller = Caller::of(&request)?;
-        Ok(Response::new(stream::serve(self.0.clone(), caller, request.into_inner())))
+        let stream = stream::RouteStream { parts: self.0.clone(), caller };
+        Ok(Response::new(pipeline::serve(stream, request.into_inner(), &self.0.context)))
     }
 
     async fn publish_event(
@@ -68,7 +69,8 @@ impl RouterService for RouterApi {
         request: Request<Streaming<PublishEventsRequest>>,
     ) -> Result<Response<Self::PublishEventsStream>, Status> {
         let caller = Caller::of(&request)?;
-        Ok(Response::new(feeds::publish_stream(self.0.clone(), caller, request.into_inner())))
+        let stream = feeds::PublishStream { parts: self.0.clone(), caller };
+        Ok(Response::new(pipeline::serve(stream, request.into_inner(), &self.0.context)))
     }
 
     type WatchEventsStream = ReceiverStream<Result<WatchEventsResponse, Status>>;

@@ -2,10 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
 use waystation_domain::{MessageId, OrganizationId};
 use waystation_proto::router::v1::publish_event_result::Outcome;
 use waystation_proto::router::v1::{PublishEventResult, PublishEventsRequest, PublishEventsResponse};
@@ -16,50 +12,29 @@ use super::publisher::{Publishing, Told};
 use super::{Mailing, Wanted, answer, read_request};
 use crate::Parts;
 use crate::metrics::EventOutcome;
+use crate::pipeline::Pipeline;
 
-/// Requests of one stream that may be in flight; then its reader waits, and with it the caller.
-const IN_FLIGHT: usize = 64;
 /// Events in one request.
 const MOST: usize = 1_024;
 
-pub(crate) fn serve(
-    parts: Parts,
-    caller: Caller,
-    mut requests: Streaming<PublishEventsRequest>,
-) -> ReceiverStream<Result<PublishEventsResponse, Status>> {
-    let (answers, receiver) = mpsc::channel(IN_FLIGHT);
-    let (batches, mut waiting) = mpsc::channel::<Batch>(IN_FLIGHT);
-    let (reader, writer) = (parts.clone(), answers.clone());
-    let reading = async move {
-        // A caller that has gone has published what it has published.
-        while let Some(Ok(request)) = requests.next().await {
-            match Batch::begin(&reader, &caller, request).await {
-                Ok(batch) => {
-                    if batches.send(batch).await.is_err() {
-                        return;
-                    }
-                }
-                Err(fault) => return drop(answers.send(Err(fault.into())).await),
-            }
-        }
-    };
-    let of_answers = parts.clone();
-    let answering = async move {
-        while let Some(batch) = waiting.recv().await {
-            let answer = PublishEventsResponse { results: batch.results(&of_answers).await };
-            if writer.send(Ok(answer)).await.is_err() {
-                return;
-            }
-        }
-    };
-    let lifecycle = parts.context.lifecycle.clone();
-    parts.context.lifecycle.spawn(async move {
-        tokio::select! {
-            ((), ()) = async { tokio::join!(reading, answering) } => {}
-            () = lifecycle.stopping() => {}
-        }
-    });
-    ReceiverStream::new(receiver)
+/// What a stream of one caller needs.
+pub(crate) struct PublishStream {
+    pub(crate) parts: Parts,
+    pub(crate) caller: Caller,
+}
+
+impl Pipeline for PublishStream {
+    type Request = PublishEventsRequest;
+    type Begun = Batch;
+    type Answer = PublishEventsResponse;
+
+    async fn begin(&self, request: PublishEventsRequest) -> Result<Batch, Fault> {
+        Batch::begin(&self.parts, &self.caller, request).await
+    }
+
+    async fn finish(&self, batch: Batch) -> PublishEventsResponse {
+        PublishEventsResponse { results: batch.results(&self.parts).await }
+    }
 }
 
 /// What is awaited for one event.
@@ -71,7 +46,7 @@ enum Pending {
 }
 
 /// Events of one request on their way.
-struct Batch {
+pub(crate) struct Batch {
     pending: Vec<Pending>,
     parts: Vec<(OrganizationId, Result<Publishing, Fault>)>,
 }
