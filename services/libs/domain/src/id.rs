@@ -134,6 +134,11 @@ id!(
     TokenId
 );
 
+id!(
+    /// A task that is handed on.
+    DelegationId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,18 @@
+//! Tasks that orchestrators hand to each other: what they can do, who is chosen and why, and what becomes of a task.
+
+mod capability;
+mod choice;
+mod delegation;
+mod note;
+mod orchestrator;
+mod report;
+
+pub use capability::{Capability, CapabilityError, CapabilityName, Version};
+pub use choice::{Candidate, Decision, Dismissal, Dismissed, Score, ScorePart, Strategy, Wanted, choose};
+pub use delegation::{
+    Attempt, AttemptState, Delegation, DelegationRequest, DelegationState, Late, Limits, MAX_DEPTH, Outcome, Priority,
+    Task,
+};
+pub use note::{Note, NoteKind};
+pub use orchestrator::{Registration, RegistrationError, Standing};
+pub use report::{Refused, Reported, Verdict};
