@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod credential;
+pub mod federation;
 pub mod feed;
 pub mod limits;
 pub mod mailbox;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use self::redis::{Channels, Listener, RedisConfig, Said, Speaker};
 pub use audit::AuditStore;
 pub use credential::CredentialStore;
+pub use federation::FederationStore;
 pub use feed::FeedStore;
 pub use mailbox::MailboxStore;
 pub use quota::QuotaStore;
@@ -102,6 +104,8 @@ pub struct Store {
     pub mailboxes: Arc<dyn MailboxStore>,
     /// Events of organizations.
     pub feeds: Arc<dyn FeedStore>,
+    /// Orchestrators that take tasks, and the tasks.
+    pub federation: Arc<dyn FederationStore>,
     /// Organizations, keys, logins and revocations.
     pub credentials: Arc<dyn CredentialStore>,
     /// Who did what.
@@ -121,6 +125,7 @@ pub fn open(config: &Config, generation: u64) -> Result<Store, OpenError> {
     Ok(Store {
         mailboxes: embedded.clone(),
         feeds: embedded.clone(),
+        federation: embedded.clone(),
         credentials: embedded.clone(),
         audit: embedded.clone(),
         reports: embedded.clone(),
@@ -140,6 +145,7 @@ pub async fn connect(config: &RedisConfig, generation: u64) -> Result<Store, Ope
     Ok(Store {
         mailboxes: redis.clone(),
         feeds: redis.clone(),
+        federation: redis.clone(),
         credentials: redis.clone(),
         audit: redis.clone(),
         reports: redis.clone(),

@@ -4,6 +4,7 @@
 
 mod lives {
     pub mod credentials;
+    pub mod federation;
     pub mod feeds;
     pub mod mailboxes;
     pub mod pair;
@@ -34,6 +35,11 @@ proptest! {
     #[test]
     fn feeds_live_alike(steps in prop::collection::vec(lives::feeds::step(), 1..60)) {
         run(async { lives::feeds::live(steps, Pair::on_one_server().await).await });
+    }
+
+    #[test]
+    fn federations_live_alike(steps in prop::collection::vec(lives::federation::step(), 1..80)) {
+        run(async { lives::federation::live(steps, Pair::on_one_server().await).await });
     }
 
     #[test]

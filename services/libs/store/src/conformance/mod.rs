@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod credentials;
+pub mod federation;
 pub mod feeds;
 pub mod quotas;
 pub mod read;
@@ -110,6 +111,12 @@ macro_rules! conformance_suite {
                 a_read_is_limited,
                 a_publication_names_the_gateways_that_are_interested,
                 feeds_of_organizations_are_apart,
+            ],
+            federation: [
+                slots_are_given_and_taken_with_the_delegation,
+                a_delegation_is_what_the_first_made_of_it,
+                a_registry_tells_what_has_changed,
+                delegations_are_due_listed_and_forgotten,
             ],
             quotas: [
                 a_rate_is_shared_by_all_who_take_from_it,

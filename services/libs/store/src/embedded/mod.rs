@@ -2,6 +2,7 @@
 
 mod audit;
 mod credentials;
+mod federation;
 mod feeds;
 mod identities;
 mod journal;
@@ -15,14 +16,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use waystation_domain::{Lane, MessageId, OrganizationId, SessionId, Timestamp};
+use waystation_domain::federation::Registration;
+use waystation_domain::{DelegationId, Lane, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
 
+use crate::federation::{Commit, Committed, FederationStore, Kept, RegistryPiece};
 use crate::feed::{FeedExtent, FeedPiece, FeedStore, Interest, Publication, Publish, ReadFeed};
 use crate::mailbox::*;
 use crate::quota::{Bucket, QuotaStore, Slice};
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
-use operation::{Operation, SweepFeeds};
+use operation::{DeregisterOrchestrator, ForgetDelegation, Operation, RegisterOrchestrator, SweepFeeds};
 use state::State;
 
 pub(crate) struct Embedded {
@@ -219,6 +222,68 @@ impl FeedStore for Embedded {
     }
     async fn sweep_feeds(&self, now: Now) -> Result<u64, Unavailable> {
         self.run(SweepFeeds, now).await
+    }
+}
+
+#[async_trait]
+impl FederationStore for Embedded {
+    async fn register_orchestrator(
+        &self,
+        organization: &OrganizationId,
+        registration: Registration,
+        now: Now,
+    ) -> Result<(), Unavailable> {
+        self.run(RegisterOrchestrator { organization: organization.clone(), registration }, now).await
+    }
+    async fn deregister_orchestrator(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let (organization, orchestrator) = (organization.clone(), orchestrator.clone());
+        self.run(DeregisterOrchestrator { organization, orchestrator }, now).await
+    }
+    async fn registry(
+        &self,
+        organization: &OrganizationId,
+        after: u64,
+        now: Now,
+    ) -> Result<RegistryPiece, Unavailable> {
+        self.look(now, |state, _| state.federation.registry(organization, after))
+    }
+    async fn commit(&self, commit: Commit, now: Now) -> Result<Committed, Unavailable> {
+        self.run(commit, now).await
+    }
+    async fn delegation(
+        &self,
+        organization: &OrganizationId,
+        id: &DelegationId,
+        now: Now,
+    ) -> Result<Option<Kept>, Unavailable> {
+        self.look(now, |state, _| state.federation.delegation(organization, id))
+    }
+    async fn delegations(
+        &self,
+        organization: &OrganizationId,
+        after: Option<(Timestamp, DelegationId)>,
+        most: usize,
+        now: Now,
+    ) -> Result<Vec<Kept>, Unavailable> {
+        self.look(now, |state, _| state.federation.delegations(organization, after, most))
+    }
+    async fn due_delegations(&self, most: usize, now: Now) -> Result<Vec<(OrganizationId, DelegationId)>, Unavailable> {
+        self.look(now, |state, now| state.federation.due(most, now))
+    }
+    async fn forget_delegation(
+        &self,
+        organization: &OrganizationId,
+        id: &DelegationId,
+        version: u64,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let (organization, id) = (organization.clone(), id.clone());
+        self.run(ForgetDelegation { organization, id, version }, now).await
     }
 }
 

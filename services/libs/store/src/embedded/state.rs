@@ -8,6 +8,7 @@ use waystation_domain::{Epoch, IncarnationId, SessionId, Timestamp};
 
 use super::audit::Audit;
 use super::credentials::Credentials;
+use super::federation::Federation;
 use super::feeds::Feeds;
 use super::mailbox::Mailbox;
 use super::reports::Reports;
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) audit: Audit,
     pub(super) reports: Reports,
     pub(super) feeds: Feeds,
+    pub(super) federation: Federation,
     /// Boxed, so that the table's free places cost little.
     mailboxes: HashMap<MailboxKey, Box<Mailbox>>,
     /// Mailboxes by the moment at which a sweep should look at them.
@@ -50,6 +52,7 @@ impl State {
             audit: Audit::default(),
             reports: Reports::default(),
             feeds: Feeds::default(),
+            federation: Federation::default(),
             mailboxes: HashMap::new(),
             due: BTreeSet::new(),
             sessions: HashMap::new(),

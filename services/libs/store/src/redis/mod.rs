@@ -8,6 +8,7 @@ mod audit;
 mod channels;
 mod config;
 mod credentials;
+mod federation;
 mod feeds;
 mod gateways;
 mod keys;

@@ -21,6 +21,8 @@ const SESSIONS: &str = include_str!("lua/sessions.lua");
 const GATEWAYS: &str = include_str!("lua/gateways.lua");
 const CREDENTIALS: &str = include_str!("lua/credentials.lua");
 const FEED: &str = include_str!("lua/feed.lua");
+const FEDERATION: &str = include_str!("lua/federation.lua");
+const KEEP_DELEGATION: &str = include_str!("lua/keep_delegation.lua");
 const REPORTS: &str = include_str!("lua/reports.lua");
 
 /// The scripts: name, file and name in metrics, kind, and what the file builds on.
@@ -76,6 +78,15 @@ scripts! {
     SetInterest, "set_interest", Drains, [PARTITION, FEED];
     Extents, "extents", Reads, [PARTITION, FEED];
     SweepFeeds, "sweep_feeds", Drains, [PARTITION, FEED];
+    RegisterOrchestrator, "register_orchestrator", Grows, [PARTITION, FEDERATION];
+    DeregisterOrchestrator, "deregister_orchestrator", Drains, [PARTITION, FEDERATION];
+    Registry, "registry", Reads, [PARTITION, FEDERATION];
+    CreateDelegation, "create_delegation", Grows, [PARTITION, FEDERATION, KEEP_DELEGATION];
+    CommitDelegation, "commit_delegation", Drains, [PARTITION, FEDERATION, KEEP_DELEGATION];
+    Delegation, "delegation", Reads, [PARTITION, FEDERATION];
+    Delegations, "delegations", Reads, [PARTITION, FEDERATION];
+    DueDelegations, "due_delegations", Reads, [PARTITION, FEDERATION];
+    ForgetDelegation, "forget_delegation", Drains, [PARTITION, FEDERATION];
     Report, "report", Drains, [REPORTS];
     Reported, "reported", Reads, [REPORTS];
     Register, "register", Drains, [REPORTS];

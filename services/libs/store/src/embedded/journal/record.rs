@@ -6,11 +6,12 @@ use serde::Serialize;
 use waystation_domain::Timestamp;
 
 use crate::embedded::operation::{
-    AppendAudit, CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, FirstSigningKey, Operation,
-    Register, Repeatable, Revoke, RotateLogin, RotateSigningKey, SetOrchestratorStatus, SetSettings, SweepFeeds,
-    TakeReports, TakeSecret, Unregister,
+    AppendAudit, CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, DeregisterOrchestrator,
+    FirstSigningKey, ForgetDelegation, Operation, Register, RegisterOrchestrator, Repeatable, Revoke, RotateLogin,
+    RotateSigningKey, SetOrchestratorStatus, SetSettings, SweepFeeds, TakeReports, TakeSecret, Unregister,
 };
 use crate::embedded::state::State;
+use crate::federation::Commit;
 use crate::feed::{Interest, Publish};
 use crate::mailbox::{
     Append, CloseSession, Compare, ForgetDeadLetters, NewsTold, OpenSession, Purge, ReadMailbox, RenewIncarnation,
@@ -120,7 +121,8 @@ repeatable! {
     Append, OpenSession, CloseSession, ReadMailbox, Settle, Compare, Subscribe, RenewIncarnation, Sweep, Purge,
     ForgetDeadLetters, NewsTold, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
     Revoke, SetSettings, SetOrchestratorStatus, TakeSecret, RotateSigningKey, AppendAudit,
-    TakeReports, Register, Unregister, Publish, Interest, SweepFeeds,
+    TakeReports, Register, Unregister, Publish, Interest, SweepFeeds, RegisterOrchestrator,
+    DeregisterOrchestrator, Commit, ForgetDelegation,
 }
 
 /// Repeats the operation of a payload.

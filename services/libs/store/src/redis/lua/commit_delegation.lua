@@ -1,0 +1,2 @@
+-- A known one: a full store must take it, or its slots could never be free again.
+return keep()

@@ -1,0 +1,2 @@
+-- A new one: refused by a full store.
+return keep()
