@@ -19,6 +19,11 @@ pub mod daemon {
         include!("gen/waystation.daemon.v1.rs");
     }
 }
+pub mod federation {
+    pub mod v1 {
+        include!("gen/waystation.federation.v1.rs");
+    }
+}
 pub mod gateway {
     pub mod v1 {
         include!("gen/waystation.gateway.v1.rs");

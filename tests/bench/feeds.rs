@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest, IssueTokenRequest};
 use waystation_proto::router::v1::PublishEventRequest;
 use waystation_test_redis::RedisOptions;
+use waystation_tests::fleet::Size;
 use waystation_tests::{Backend, Fleet};
 
 use crate::clients::{Server, number_of, payload, subscribed};
@@ -209,7 +210,7 @@ pub async fn told(server: Server) -> [f64; 3] {
 /// Real processes: an auth, two routers, five gateways, a Redis with appendfsync everysec.
 async fn fleet() -> Fleet {
     let everysec = RedisOptions { append_fsync: Some("everysec"), ..RedisOptions::default() };
-    Fleet::start_sized(everysec, 2, GATEWAYS).await
+    Fleet::start_sized(everysec, Size { gateways: GATEWAYS, ..Size::default() }).await
 }
 
 /// One organization whose subscribers are all over the gateways: µs of CPU for each delivery, ms from an event's publication

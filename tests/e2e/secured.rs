@@ -6,6 +6,7 @@ use redis::Commands as _;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tonic::Code;
+use waystation_proto::federation::v1::{DelegateTaskRequest, Orchestrator, RegisterOrchestratorRequest, Task};
 use waystation_proto::router::v1::RenewGatewayRequest;
 use waystation_proto::router::v1::session_service_client::SessionServiceClient;
 use waystation_test_redis::{RedisOptions, RedisServer};
@@ -14,8 +15,11 @@ use waystation_tests::tls::{Authority, from_secured};
 use waystation_tests::{Backend, Daemon, Fleet, eventually};
 
 /// As docs/security.md tells operators to make them.
-const USERS: &[(&str, &str)] =
-    &[("auth", include_str!("../../deploy/redis/auth.acl")), ("router", include_str!("../../deploy/redis/router.acl"))];
+const USERS: &[(&str, &str)] = &[
+    ("auth", include_str!("../../deploy/redis/auth.acl")),
+    ("router", include_str!("../../deploy/redis/router.acl")),
+    ("federation", include_str!("../../deploy/redis/federation.acl")),
+];
 
 /// Makes the users; answers the URL's part before the host of each.
 fn users(redis: &RedisServer) {
@@ -49,6 +53,17 @@ async fn a_deployment_runs_over_tls_with_certificates_that_are_renewed() {
     let events = daemon.events(1).await;
     daemon.ack(&events).await;
     eventually("it is gone", async || (fleet.backend(1).depth("orla").await == 0).then_some(())).await;
+
+    // federation keeps what it must with its own user, and has router bring the offer.
+    let mut backend = fleet.federation(0, fleet.backend_token());
+    let orchestrator = Orchestrator { orchestrator_id: "orla".into(), ..Default::default() };
+    let register = RegisterOrchestratorRequest { orchestrator: Some(orchestrator), ..Default::default() };
+    backend.federation.register_orchestrator(register).await.unwrap();
+    let task = DelegateTaskRequest { task: Some(Task::default()), ..Default::default() };
+    backend.federation.delegate_task(task).await.unwrap();
+    let events = daemon.events(1).await;
+    assert_eq!(events[0]["eventType"], "delegation.offered");
+    daemon.ack(&events).await;
 
     // Nobody gets in without TLS, or with another authority's certificate.
     let router = &fleet.routers[0].address;
@@ -106,7 +121,7 @@ fn a_service_of_waystation_can_do_with_redis_only_what_it_must() {
         let error = outcome.expect_err(what);
         assert_eq!(error.code(), Some("NOPERM"), "{what}: {error}");
     };
-    for user in ["auth", "router"] {
+    for user in ["auth", "router", "federation"] {
         let mut connection = connect(user);
         for command in
             ["FLUSHALL", "SHUTDOWN", "DEBUG SLEEP 0", "CONFIG SET maxmemory 1", "ACL LIST", "KEYS *", "MONITOR"]
@@ -124,6 +139,9 @@ fn a_service_of_waystation_can_do_with_redis_only_what_it_must() {
     let mut auth = connect("auth");
     denied(auth.hset("m:{p0000}:acme/orla:h", "n", 0), "auth writes no mailbox");
     denied(auth.get("m:{p0000}:acme/orla:h"), "and reads none");
+    let mut federation = connect("federation");
+    denied(federation.get("m:{p0000}:acme/orla:h"), "federation reads no mailbox");
+    denied(federation.hget("a:{a}:keys", "k"), "and no credential");
     let written: redis::RedisResult<()> = auth.hset("a:{a}:organizations", "acme", "{}");
     written.unwrap();
 }

@@ -17,10 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-rpc", &["domain", "proto", "runtime", "token"]),
     ("waystation-auth", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
     ("waystation-router", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
+    ("waystation-federation", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
     ("waystation-gateway", &["domain", "proto", "rpc", "runtime", "telemetry", "token", "wire"]),
     (
         "waystation-standalone",
-        &["auth", "domain", "gateway", "router", "rpc", "runtime", "store", "telemetry", "token", "wire"],
+        &["auth", "domain", "federation", "gateway", "router", "rpc", "runtime", "store", "telemetry", "token", "wire"],
     ),
 ];
 

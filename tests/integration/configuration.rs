@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use waystation_auth::process::AuthProcess;
+use waystation_federation::process::FederationProcess;
 use waystation_gateway::process::GatewayProcess;
 use waystation_router::process::RouterProcess;
 use waystation_runtime::Service;
@@ -51,6 +52,7 @@ fn check<S: Service<Settings: std::fmt::Debug>>(tables: &[&str]) {
 fn every_key_is_in_the_example_with_its_default() {
     check::<GatewayProcess>(&["", "LIMITS__", "PROCESS__"]);
     check::<RouterProcess>(&["", "REDIS__", "PROCESS__"]);
+    check::<FederationProcess>(&["", "REDIS__", "PROCESS__"]);
     check::<AuthProcess>(&["", "REDIS__", "PROCESS__"]);
 }
 

@@ -13,6 +13,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 use waystation_domain::policy::{self, Callers, FrameKind, RestCall, Tenancy};
 use waystation_proto::auth::v1::*;
+use waystation_proto::federation::v1::{DelegateTaskRequest, Task};
 use waystation_tests::{Backend, Cell, Daemon, frame, http};
 
 /// Stands in what the victim has, and not in what it is called by; it must never be told to the other.
@@ -174,7 +175,8 @@ async fn scene() -> Scene {
         scopes: scopes.iter().map(ToString::to_string).collect(),
         ..Default::default()
     };
-    let scopes = ["messages:read", "messages:write", "events:read", "presence:read"];
+    let scopes =
+        ["messages:read", "messages:write", "events:read", "presence:read", "federation:read", "federation:write"];
     let theirs = operator.credentials.create_api_key(key("dev", &scopes)).await.unwrap().into_inner();
     let own = operator.credentials.create_api_key(key("attacker", &scopes)).await.unwrap().into_inner();
     let login = IssueTokenRequest {
@@ -204,7 +206,18 @@ async fn scene() -> Scene {
     let mut victim = Daemon::connect(&cell.dev.gateway_url, orchestrator, "d-canary", &token).await;
     victim.events(1).await;
     backend.try_publish(event("e-canary")).await.unwrap();
+    let task = Task { id: "t-1".into(), payload: r#"{"n":"birdsong"}"#.into(), ..Default::default() };
+    let mut federation = backend.federation.clone();
+    let delegated = federation.delegate_task(DelegateTaskRequest {
+        from_orchestrator_id: orchestrator.into(),
+        task: Some(task),
+        ..Default::default()
+    });
+    let delegation = delegated.await.unwrap().into_inner().delegation_id;
     let things = BTreeMap::from([
+        ("delegation_id", delegation.clone()),
+        ("parent_delegation_id", delegation),
+        ("from_orchestrator_id", orchestrator.to_owned()),
         ("organization_id", "dev".to_owned()),
         ("orchestrator_organization_id", "dev".to_owned()),
         ("orchestrator_id", orchestrator.to_owned()),
@@ -244,6 +257,7 @@ async fn every_rpc_answers_for_another_tenants_things_as_for_none() {
             "router" => &dev.router,
             "auth" => &dev.auth,
             "gateway" => &dev.gateway,
+            "federation" => &dev.federation,
             other => panic!("where is {other}?"),
         };
         let request = &contract.requests[path];
@@ -254,7 +268,15 @@ async fn every_rpc_answers_for_another_tenants_things_as_for_none() {
             let theirs = |field: &str| scene.things.get(field).cloned();
             match (rule.callers, rule.tenancy) {
                 (Callers::Anyone, _) => continue,
-                (Callers::Backends, Tenancy::Own) => {}
+                (Callers::Backends | Callers::BackendsAndInternal(_), Tenancy::Own) => {
+                    let daemon = ask(&theirs, &scene.daemon_token).await.unwrap_err();
+                    assert_eq!(daemon.code(), Code::PermissionDenied, "{path} is nothing for daemons");
+                }
+                (Callers::BackendsAndDaemons, Tenancy::Own) => {
+                    let daemon = ask(&theirs, &scene.daemon_token).await.unwrap_err();
+                    let codes = [Code::PermissionDenied, Code::NotFound];
+                    assert!(codes.contains(&daemon.code()), "{path} is for daemons' own orchestrators: {daemon:?}");
+                }
                 _ => {
                     let refused = ask(&theirs, &scene.backend_token).await.unwrap_err();
                     assert_eq!(refused.code(), Code::PermissionDenied, "{path}");
@@ -262,8 +284,6 @@ async fn every_rpc_answers_for_another_tenants_things_as_for_none() {
                     continue;
                 }
             }
-            let daemon = ask(&theirs, &scene.daemon_token).await.unwrap_err();
-            assert_eq!(daemon.code(), Code::PermissionDenied, "{path} is nothing for daemons");
             // Of another organization by name, and of the own one.
             for organization in ["dev", ""] {
                 let of_tenant = |field: &str| match field {
@@ -323,9 +343,12 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
             let wrong = match call.rule().callers {
                 Callers::Daemons | Callers::DaemonsAndUsers => Some(&scene.backend_token),
                 Callers::TokenHolders => None,
-                Callers::Anyone | Callers::Backends | Callers::Internal(_) | Callers::InternalAndOperators(_) => {
-                    Some(&scene.daemon_token)
-                }
+                Callers::BackendsAndDaemons => None,
+                Callers::Anyone
+                | Callers::Backends
+                | Callers::BackendsAndInternal(_)
+                | Callers::Internal(_)
+                | Callers::InternalAndOperators(_) => Some(&scene.daemon_token),
             };
             if let Some(wrong) = wrong {
                 assert_eq!(ask(call, &path("x"), Value::Null, Some(wrong)).await.0, 403, "{call:?}");

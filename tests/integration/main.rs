@@ -12,6 +12,7 @@ mod conductor;
 mod configuration;
 mod connections;
 mod credentials;
+mod delegation;
 mod delivery;
 mod doors;
 mod drain;

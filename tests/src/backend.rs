@@ -10,6 +10,7 @@ use tonic::{Code, Request, Status};
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::credential_service_client::CredentialServiceClient;
 use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::federation::v1::federation_service_client::FederationServiceClient;
 use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 use waystation_proto::router::v1::*;
@@ -35,6 +36,8 @@ pub struct Backend {
     pub credentials: CredentialServiceClient<Client>,
     /// Only where one gateway is named.
     pub gateway: GatewayServiceClient<Client>,
+    /// Only where a federation is named.
+    pub federation: FederationServiceClient<Client>,
 }
 
 /// Code and reason of an error.
@@ -50,8 +53,8 @@ impl Backend {
 
     pub fn with_token(dev: &DevFile, token: &str) -> Backend {
         // A fleet has several gateways and names none.
-        let gateway = if dev.gateway.is_empty() { &dev.router } else { &dev.gateway };
-        Backend::dial(&dev.router, &dev.auth, gateway, token)
+        let or_router = |address: &'_ String| if address.is_empty() { dev.router.clone() } else { address.clone() };
+        Backend::dial([&dev.router, &dev.auth, &or_router(&dev.gateway), &or_router(&dev.federation)], token)
     }
 
     /// With the operator's token of dev.json.
@@ -61,10 +64,10 @@ impl Backend {
 
     /// At the addresses of a router and an auth.
     pub fn at(router: &str, auth: &str, token: &str) -> Backend {
-        Backend::dial(router, auth, router, token)
+        Backend::dial([router, auth, router, router], token)
     }
 
-    fn dial(router: &str, auth: &str, gateway: &str, token: &str) -> Backend {
+    fn dial([router, auth, gateway, federation]: [&str; 4], token: &str) -> Backend {
         let token = Token(format!("Bearer {token}").parse().unwrap());
         let to = |address: &str| {
             InterceptedService::new(waystation_rpc::channel(address, &Default::default()).unwrap(), token.clone())
@@ -74,6 +77,7 @@ impl Backend {
             auth: AuthServiceClient::new(to(auth)),
             credentials: CredentialServiceClient::new(to(auth)),
             gateway: GatewayServiceClient::new(to(gateway)),
+            federation: FederationServiceClient::new(to(federation)),
         }
     }
 

@@ -31,8 +31,14 @@ const BACKENDS: &str = r#"
 name = "platform"
 secret_file = "SECRET"
 organization = "acme"
-scopes = ["messages:read", "messages:write", "presence:read", "events:read", "events:write"]
+scopes = [
+    "messages:read", "messages:write", "presence:read", "events:read", "events:write", "federation:read", "federation:write",
+]
 "#;
+
+/// What its daemons may do.
+const DAEMON_SCOPES: [&str; 5] =
+    ["messages:read", "messages:write", "events:read", "federation:read", "federation:write"];
 
 /// One process of the deployment; it keeps its ports over restarts.
 pub struct ServiceProcess {
@@ -51,6 +57,7 @@ pub struct Fleet {
     pub auth: ServiceProcess,
     pub routers: Vec<ServiceProcess>,
     pub gateways: Vec<ServiceProcess>,
+    pub federations: Vec<ServiceProcess>,
     api_key: (String, String),
     service_token: String,
     /// Plain addresses behind which secured ones are.
@@ -65,10 +72,23 @@ pub struct Security<'a> {
     pub redis: SocketAddr,
 }
 
+/// How many there are of each.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub routers: usize,
+    pub gateways: usize,
+    pub federations: usize,
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size { routers: 2, gateways: 2, federations: 0 }
+    }
+}
+
 /// What differs between deployments.
 struct Shape<'a> {
-    routers: usize,
-    gateways: usize,
+    size: Size,
     scheme: &'a str,
     durability: &'a str,
     /// The URL of Redis for a service.
@@ -83,7 +103,9 @@ pub fn service_binary(name: &str) -> PathBuf {
     let dir = BUILT.get_or_init(|| {
         let mut build = std::process::Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--locked"]);
-        build.args(["-p", "waystation-gateway", "-p", "waystation-router", "-p", "waystation-auth"]);
+        for service in ["gateway", "router", "auth", "federation"] {
+            build.args(["-p", &format!("waystation-{service}")]);
+        }
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
@@ -174,11 +196,11 @@ impl Fleet {
     }
 
     pub async fn start_over(redis: RedisOptions) -> Fleet {
-        Fleet::start_sized(redis, 2, 2).await
+        Fleet::start_sized(redis, Size::default()).await
     }
 
-    /// One auth, and so many others.
-    pub async fn start_sized(redis: RedisOptions, routers: usize, gateways: usize) -> Fleet {
+    /// One auth, and so many of the others.
+    pub async fn start_sized(redis: RedisOptions, size: Size) -> Fleet {
         let durability = if redis.append_fsync.is_some() { "page_cache" } else { "process" };
         let redis = RedisServer::start(redis);
         let url = redis.url();
@@ -186,7 +208,7 @@ impl Fleet {
         // Large fleets log in at once, with one key.
         let many = || vec![("logins_per_key_per_minute".to_owned(), "1000000".to_owned())];
         let more = |service: &str| if service == "auth" { many() } else { Vec::new() };
-        let shape = Shape { routers, gateways, scheme: "http", durability, redis: &redis_url, more: &more };
+        let shape = Shape { size, scheme: "http", durability, redis: &redis_url, more: &more };
         let mut fleet = Fleet::spawn(redis, shape).await;
         fleet.meet().await;
         fleet
@@ -215,13 +237,19 @@ impl Fleet {
             settings
         };
         let url = |service: &str| format!("rediss://{service}:{service}-password@{}", security.redis);
-        let shape =
-            Shape { routers: 2, gateways: 2, scheme: "https", durability: "page_cache", redis: &url, more: &more };
+        let shape = Shape {
+            size: Size { federations: 1, ..Size::default() },
+            scheme: "https",
+            durability: "page_cache",
+            redis: &url,
+            more: &more,
+        };
         let mut fleet = Fleet::spawn(redis, shape).await;
         // Tests are no service: their bridges show a certificate that names the machine.
         let host = authority.host("tests");
         let mut secured: Vec<(String, &str)> = vec![(fleet.auth.address.clone(), "h2")];
         secured.extend(fleet.routers.iter().map(|router| (router.address.clone(), "h2")));
+        secured.extend(fleet.federations.iter().map(|federation| (federation.address.clone(), "h2")));
         secured.extend(fleet.gateways.iter().map(|gateway| (gateway.address.clone(), "http/1.1")));
         for (address, protocol) in secured {
             let door = authority.to_secured(&address, protocol, Some(&host), tasks).await;
@@ -251,6 +279,7 @@ impl Fleet {
             ("pepper_file", file),
             ("gateway_secret_file", file),
             ("router_secret_file", file),
+            ("federation_secret_file", file),
             ("bootstrap_token_file", file),
         ];
         let mut auth = process("auth", "grpc", &of_auth);
@@ -259,7 +288,7 @@ impl Fleet {
         auth.config = Some(backends);
         let auth_url = format!("{scheme}://{}", auth.address);
         let router = || process("router", "grpc", &[("secret_file", file), ("auth", auth_url.as_str())]);
-        let mut routers: Vec<_> = (0..shape.routers).map(|_| router()).collect();
+        let mut routers: Vec<_> = (0..shape.size.routers).map(|_| router()).collect();
         let router_urls: Vec<String> = routers.iter().map(|router| format!("{scheme}://{}", router.address)).collect();
         let router_urls = router_urls.join(",");
         let gateway = || {
@@ -274,17 +303,22 @@ impl Fleet {
             ];
             process("gateway", "public", &settings)
         };
-        let mut gateways: Vec<_> = (0..shape.gateways).map(|_| gateway()).collect();
+        let mut gateways: Vec<_> = (0..shape.size.gateways).map(|_| gateway()).collect();
+        let federation = || {
+            let settings = [("secret_file", file), ("auth", auth_url.as_str()), ("routers", router_urls.as_str())];
+            process("federation", "grpc", &settings)
+        };
+        let mut federations: Vec<_> = (0..shape.size.federations).map(|_| federation()).collect();
         auth.start().await;
-        for service in routers.iter_mut().chain(&mut gateways) {
+        for service in routers.iter_mut().chain(&mut gateways).chain(&mut federations) {
             service.spawn();
         }
-        for service in routers.iter().chain(&gateways) {
+        for service in routers.iter().chain(&gateways).chain(&federations) {
             service.ready().await;
         }
         let unknown = (String::new(), String::new());
         let (doors, service_token) = (HashMap::new(), String::new());
-        Fleet { redis, auth, routers, gateways, api_key: unknown, service_token, doors, _secrets: secrets }
+        Fleet { redis, auth, routers, gateways, federations, api_key: unknown, service_token, doors, _secrets: secrets }
     }
 
     /// Makes what a tenant needs.
@@ -320,11 +354,13 @@ impl Fleet {
             http_url,
             router: self.reach(&self.routers[router].address),
             auth: self.reach(&self.auth.address),
+            federation: self.federations.first().map_or(String::new(), |one| self.reach(&one.address)),
             gateway: String::new(),
             admin: waystation_standalone::AdminPages {
                 gateway: admin(&self.gateways[gateway]),
                 router: admin(&self.routers[router]),
                 auth: admin(&self.auth),
+                federation: String::new(),
             },
             organization_id: ORGANIZATION.to_owned(),
             api_key: self.api_key.0.clone(),
@@ -343,6 +379,17 @@ impl Fleet {
     /// Where daemons connect to a gateway.
     pub fn url(&self, gateway: usize) -> String {
         format!("{}/daemon/ws", self.reach(&self.gateways[gateway].address).replacen("http", "ws", 1))
+    }
+
+    /// A backend of one of the federations.
+    pub fn federation(&self, number: usize, token: &str) -> Backend {
+        let federation = self.reach(&self.federations[number].address);
+        Backend::with_token(&DevFile { federation, ..self.dev(0, 0) }, token)
+    }
+
+    /// The token of the backend of the organization.
+    pub fn backend_token(&self) -> &str {
+        &self.service_token
     }
 
     pub fn backend(&self, router: usize) -> Backend {
@@ -364,14 +411,15 @@ impl Fleet {
 
     /// Every process, the Redis included.
     pub fn pids(&self) -> Vec<u32> {
-        let services = std::iter::once(&self.auth).chain(&self.routers).chain(&self.gateways);
+        let services = std::iter::once(&self.auth).chain(&self.routers).chain(&self.gateways).chain(&self.federations);
         let ids = services.filter_map(|service| service.child.as_ref()?.id());
         ids.chain([self.redis.pid()]).collect()
     }
 
     /// Every process of Waystation.
     pub fn services(&mut self) -> impl Iterator<Item = &mut ServiceProcess> {
-        std::iter::once(&mut self.auth).chain(&mut self.routers).chain(&mut self.gateways)
+        let others = self.routers.iter_mut().chain(&mut self.gateways).chain(&mut self.federations);
+        std::iter::once(&mut self.auth).chain(others)
     }
 }
 
@@ -393,7 +441,7 @@ async fn bootstrap(auth: &str) -> Result<((String, String), String), Status> {
     credentials.create_organization(organization).await?;
     let key = CreateApiKeyRequest {
         organization_id: ORGANIZATION.into(),
-        scopes: ["messages:read", "messages:write", "events:read"].map(str::to_owned).to_vec(),
+        scopes: DAEMON_SCOPES.map(str::to_owned).to_vec(),
         ..Default::default()
     };
     let key = credentials.create_api_key(key).await?.into_inner();

@@ -209,6 +209,10 @@ pub enum ErrorReason {
     AddressNotAllowed = 25,
     /// ALREADY_EXISTS: another instance of this daemon is registered and alive.
     DaemonAlreadyRegistered = 26,
+    /// FAILED_PRECONDITION: the delegation has ended, or its offer has not been accepted.
+    DelegationState = 27,
+    /// FAILED_PRECONDITION: the task would come back to somebody who handed it on, or was handed on too often.
+    DelegationCycle = 28,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -244,6 +248,8 @@ impl ErrorReason {
             Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
             Self::AddressNotAllowed => "ERROR_REASON_ADDRESS_NOT_ALLOWED",
             Self::DaemonAlreadyRegistered => "ERROR_REASON_DAEMON_ALREADY_REGISTERED",
+            Self::DelegationState => "ERROR_REASON_DELEGATION_STATE",
+            Self::DelegationCycle => "ERROR_REASON_DELEGATION_CYCLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -278,6 +284,8 @@ impl ErrorReason {
             "ERROR_REASON_DAEMON_ALREADY_REGISTERED" => {
                 Some(Self::DaemonAlreadyRegistered)
             }
+            "ERROR_REASON_DELEGATION_STATE" => Some(Self::DelegationState),
+            "ERROR_REASON_DELEGATION_CYCLE" => Some(Self::DelegationCycle),
             _ => None,
         }
     }

@@ -34,6 +34,8 @@ pub struct AuthSettings {
     gateway_secret_file: Option<PathBuf>,
     router_secret: Option<SecretString>,
     router_secret_file: Option<PathBuf>,
+    federation_secret: Option<SecretString>,
+    federation_secret_file: Option<PathBuf>,
     bootstrap_token_file: Option<PathBuf>,
     jwt_secret: Option<SecretString>,
     jwt_secret_file: Option<PathBuf>,
@@ -86,6 +88,8 @@ impl Default for AuthSettings {
             gateway_secret_file: None,
             router_secret: None,
             router_secret_file: None,
+            federation_secret: None,
+            federation_secret_file: None,
             bootstrap_token_file: None,
             jwt_secret: None,
             jwt_secret_file: None,
@@ -110,6 +114,11 @@ impl AuthSettings {
             internal("gateway", "gateway_secret", &self.gateway_secret, &self.gateway_secret_file)?,
             internal("router", "router_secret", &self.router_secret, &self.router_secret_file)?,
         ];
+        // A cell need not have it.
+        if self.federation_secret.is_some() || self.federation_secret_file.is_some() {
+            let (text, file) = (&self.federation_secret, &self.federation_secret_file);
+            accounts.push(internal("federation", "federation_secret", text, file)?);
+        }
         if let Some(file) = &self.bootstrap_token_file {
             let secret = required_secret("bootstrap_token", None, Some(file), SECRET)?;
             accounts.push(ServiceAccount { operator: true, ..account(OPERATOR, secret) });
@@ -119,7 +128,8 @@ impl AuthSettings {
         }
         let names: BTreeSet<&str> = accounts.iter().map(|account| account.name.as_str()).collect();
         if names.len() < accounts.len() {
-            return Err(SettingsError::of("services", "a name is used twice; gateway, router and operator are taken"));
+            let problem = "a name is used twice; gateway, router, federation and operator are taken";
+            return Err(SettingsError::of("services", problem));
         }
         Ok(accounts)
     }

@@ -15,6 +15,7 @@ pub fn banner(dev: &DevFile, state_dir: &Path, durability: &str) -> String {
     REST for daemons      {http}
     backends call         {router}  (RouterService)
                           {auth}  (AuthService)
+                          {federation}  (FederationService)
     metrics and health    {admin}/metrics  /readyz
     credentials           {file}
 
@@ -28,6 +29,7 @@ pub fn banner(dev: &DevFile, state_dir: &Path, durability: &str) -> String {
         http = dev.http_url,
         router = dev.router,
         auth = dev.auth,
+        federation = dev.federation,
         admin = dev.admin.gateway,
         file = file.display(),
     )

@@ -32,6 +32,8 @@ pub struct DevFile {
     pub router: String,
     /// gRPC of auth.
     pub auth: String,
+    /// gRPC of federation.
+    pub federation: String,
     /// gRPC of gateway.
     pub gateway: String,
     /// Admin pages.
@@ -59,6 +61,8 @@ pub struct AdminPages {
     pub router: String,
     /// auth
     pub auth: String,
+    /// federation
+    pub federation: String,
 }
 
 /// What a backend may do.
@@ -120,11 +124,13 @@ pub(crate) async fn seed(
         http_url: format!("http://{}", endpoints.public),
         router: endpoints.router.clone(),
         auth: endpoints.auth.clone(),
+        federation: endpoints.federation.clone(),
         gateway: endpoints.gateway_grpc.clone(),
         admin: AdminPages {
             gateway: endpoints.gateway_admin.clone(),
             router: endpoints.router_admin.clone(),
             auth: endpoints.auth_admin.clone(),
+            federation: endpoints.federation_admin.clone(),
         },
         organization_id: ORGANIZATION.to_owned(),
         api_key: key.id().to_string(),

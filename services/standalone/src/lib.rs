@@ -137,7 +137,7 @@ pub struct Standalone {
     pub store: Store,
     gateway: Gateway,
     /// Stopped in this order: whoever calls others stops first.
-    lifecycles: [Lifecycle; 3],
+    lifecycles: [Lifecycle; 4],
 }
 
 impl Standalone {
@@ -155,8 +155,8 @@ impl Standalone {
             judged.map_err(|error| StartError::Options(format!("DAEMON_JWT_SECRET: {error}")))?;
         }
         let first = Context::of_host();
-        let contexts = [first.neighbour(), first.neighbour(), first];
-        let [for_gateway, for_router, for_auth] = &contexts;
+        let contexts = [first.neighbour(), first.neighbour(), first.neighbour(), first];
+        let [for_gateway, for_federation, for_router, for_auth] = &contexts;
         let entropy = for_auth.entropy;
         let store = open_store(&options, entropy.number()).await?;
         let mut secrets = Secrets::load_or_make(&options.state_dir, &entropy)?;
@@ -169,10 +169,12 @@ impl Standalone {
             scopes: Default::default(),
             operator: false,
         };
-        let (gateway_account, router_account) = (internal("gateway"), internal("router"));
+        let (gateway_account, router_account, federation_account) =
+            (internal("gateway"), internal("router"), internal("federation"));
+        let internals = [gateway_account.clone(), router_account.clone(), federation_account.clone()];
         let auth = waystation_auth::Config {
             pepper: Pepper::new(secrets.pepper()),
-            services: vec![gateway_account.clone(), router_account.clone(), dev::backend_account(&secrets)],
+            services: internals.into_iter().chain([dev::backend_account(&secrets)]).collect(),
             hs256: options.hs256.clone(),
             signing_algorithm: SigningAlgorithm::default(),
             longest_life: dev::TOKEN_LIFE,
@@ -199,6 +201,14 @@ impl Standalone {
             operations_organization: None,
         };
         waystation_router::start(router, store.clone(), bound.router, for_router).await?;
+        let federation = waystation_federation::Config {
+            auth: vec![endpoints.auth.clone()],
+            routers: vec![endpoints.router.clone()],
+            secret: federation_account.secret,
+            hs256: options.hs256.clone(),
+            reflection: true,
+        };
+        waystation_federation::start(federation, store.clone(), bound.federation, for_federation).await?;
         let gateway = waystation_gateway::Config {
             auth: vec![endpoints.auth.clone()],
             routers: vec![endpoints.router.clone()],
@@ -227,10 +237,11 @@ impl Standalone {
     /// # Errors
     /// If signals cannot be received.
     pub async fn run(self, grace: Duration) -> std::io::Result<bool> {
-        let [gateway, router, auth] = self.lifecycles.clone();
+        let [gateway, federation, router, auth] = self.lifecycles.clone();
         tokio::select! {
             signal = shutdown_signal() => signal?,
             () = gateway.stopping() => {}
+            () = federation.stopping() => {}
             () = router.stopping() => {}
             () = auth.stopping() => {}
         }
@@ -245,10 +256,11 @@ impl Standalone {
     /// Stops in order: daemons are told when to come back, then each service finishes.
     /// Answers whether everything has finished within `grace`.
     pub async fn stop(self, grace: Duration) -> bool {
-        let [_, router, auth] = self.lifecycles;
+        let [_, federation, router, auth] = self.lifecycles;
         let gateway_finished = self.gateway.stop(grace).await;
+        let federation_finished = federation.finish(grace).await;
         let router_finished = router.finish(grace).await;
-        auth.finish(grace).await && router_finished && gateway_finished
+        auth.finish(grace).await && router_finished && federation_finished && gateway_finished
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) struct Bound {
     pub(crate) gateway: waystation_gateway::Listeners,
     pub(crate) router: waystation_router::Listeners,
     pub(crate) auth: waystation_auth::Listeners,
+    pub(crate) federation: waystation_federation::Listeners,
 }
 
 /// Where services are.
@@ -20,9 +21,11 @@ pub(crate) struct Endpoints {
     pub(crate) gateway_grpc: String,
     pub(crate) router: String,
     pub(crate) auth: String,
+    pub(crate) federation: String,
     pub(crate) gateway_admin: String,
     pub(crate) router_admin: String,
     pub(crate) auth_admin: String,
+    pub(crate) federation_admin: String,
 }
 
 impl Bound {
@@ -39,6 +42,7 @@ impl Bound {
             },
             router: waystation_router::Listeners { grpc: bind(8782).await?, admin: bind(9782).await? },
             auth: waystation_auth::Listeners { grpc: bind(8783).await?, admin: bind(9783).await? },
+            federation: waystation_federation::Listeners { grpc: bind(8784).await?, admin: bind(9784).await? },
         })
     }
 
@@ -50,9 +54,11 @@ impl Bound {
             gateway_grpc: uri(&self.gateway.grpc)?,
             router: uri(&self.router.grpc)?,
             auth: uri(&self.auth.grpc)?,
+            federation: uri(&self.federation.grpc)?,
             gateway_admin: uri(&self.gateway.admin)?,
             router_admin: uri(&self.router.admin)?,
             auth_admin: uri(&self.auth.admin)?,
+            federation_admin: uri(&self.federation.admin)?,
         })
     }
 }

@@ -46,6 +46,10 @@ pub enum Callers {
     DaemonsAndUsers,
     /// Backends and operators. A daemon's scopes are for the daemon protocol; they open nothing here.
     Backends,
+    /// Backends and operators with the scope, and internal services of these names, which need none.
+    BackendsAndInternal(&'static [&'static str]),
+    /// Backends, operators, and daemons for their own orchestrator.
+    BackendsAndDaemons,
     /// Internal services of these names.
     Internal(&'static [&'static str]),
     /// Internal services of these names, and operators.
@@ -119,7 +123,11 @@ impl Rule {
             Callers::Anyone | Callers::TokenHolders => true,
             Callers::Daemons => caller.class == TokenClass::Access,
             Callers::DaemonsAndUsers => matches!(caller.class, TokenClass::Access | TokenClass::User),
-            Callers::Backends => matches!(caller.class, TokenClass::Service | TokenClass::Operator),
+            Callers::BackendsAndInternal(names) if is_internal(caller, names) => return Ok(()),
+            Callers::Backends | Callers::BackendsAndInternal(_) => {
+                matches!(caller.class, TokenClass::Service | TokenClass::Operator)
+            }
+            Callers::BackendsAndDaemons => caller.class != TokenClass::User,
             Callers::Internal(names) => is_internal(caller, names),
             Callers::InternalAndOperators(names) => is_internal(caller, names) || is_operator,
         };

@@ -107,7 +107,9 @@ impl Fault {
             | ErrorReason::DurabilityUnavailable
             | ErrorReason::RotationPending
             | ErrorReason::SessionUnknown
-            | ErrorReason::GatewayExpired => Code::FailedPrecondition,
+            | ErrorReason::GatewayExpired
+            | ErrorReason::DelegationState
+            | ErrorReason::DelegationCycle => Code::FailedPrecondition,
             ErrorReason::Unavailable => Code::Unavailable,
             ErrorReason::Unauthenticated | ErrorReason::TokenExpired | ErrorReason::TokenRevoked => {
                 Code::Unauthenticated

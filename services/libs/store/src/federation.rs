@@ -99,6 +99,13 @@ pub trait FederationStore: Send + Sync {
         most: usize,
         now: Now,
     ) -> Result<Vec<Kept>, Unavailable>;
+    /// Delegations that take slots of an orchestrator.
+    async fn held_delegations(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        now: Now,
+    ) -> Result<Vec<DelegationId>, Unavailable>;
     /// Delegations that somebody must look at, at most so many, those first that are due longest.
     async fn due_delegations(&self, most: usize, now: Now) -> Result<Vec<(OrganizationId, DelegationId)>, Unavailable>;
     /// Lets a delegation go that is of this version; answers whether it was.

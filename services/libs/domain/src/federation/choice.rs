@@ -205,6 +205,23 @@ impl Decision {
         self.dismissed.iter().find(|dismissed| dismissed.why == why).map_or(0, |dismissed| dismissed.count)
     }
 
+    /// Counts those too who need not be looked at: an index says that they lack a capability.
+    #[must_use]
+    pub fn with_incapable(mut self, others: u32) -> Decision {
+        if others == 0 {
+            return self;
+        }
+        self.seen += others;
+        match self.dismissed.iter_mut().find(|dismissed| dismissed.why == Dismissal::Incapable) {
+            Some(dismissed) => dismissed.count += others,
+            None => {
+                self.dismissed.push(Dismissed { why: Dismissal::Incapable, count: others, some: Vec::new() });
+                self.dismissed.sort_by_key(|dismissed| dismissed.why);
+            }
+        }
+        self
+    }
+
     /// Whether somebody was asked and nobody is left who could be.
     pub fn is_exhausted(&self) -> bool {
         self.chosen.is_none()

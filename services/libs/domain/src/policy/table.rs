@@ -1,6 +1,9 @@
 //! The rows. A method, call or frame that has none cannot be used.
 
-use super::Callers::{Anyone, Backends, Daemons, DaemonsAndUsers, Internal, InternalAndOperators, TokenHolders};
+use super::Callers::{
+    Anyone, Backends, BackendsAndDaemons, BackendsAndInternal, Daemons, DaemonsAndUsers, Internal,
+    InternalAndOperators, TokenHolders,
+};
 use super::{Callers, Rule, Tenancy};
 use crate::Scope;
 
@@ -12,6 +15,16 @@ const fn rule(callers: Callers, tenancy: Tenancy) -> Rule {
 /// Backends of the organization, and operators, whose token has the scope.
 const fn own(scope: Scope) -> Rule {
     Rule { callers: Backends, scope: Some(scope), tenancy: Tenancy::Own }
+}
+
+/// The same, and federation, which acts for every organization.
+const fn own_and_federation(scope: Scope) -> Rule {
+    Rule { callers: BackendsAndInternal(&["federation"]), scope: Some(scope), tenancy: Tenancy::Own }
+}
+
+/// Whoever hands tasks on or takes them.
+const fn delegating(scope: Scope) -> Rule {
+    Rule { callers: BackendsAndDaemons, scope: Some(scope), tenancy: Tenancy::Own }
 }
 
 /// Those who may act for every organization.
@@ -33,7 +46,7 @@ pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::Eve
 
 /// Every method of gRPC.
 const METHODS: &[(&str, Rule)] = &[
-    ("/waystation.router.v1.RouterService/RouteMessage", own(Scope::MessagesWrite)),
+    ("/waystation.router.v1.RouterService/RouteMessage", own_and_federation(Scope::MessagesWrite)),
     ("/waystation.router.v1.RouterService/RouteMessages", own(Scope::MessagesWrite)),
     ("/waystation.router.v1.RouterService/PublishEvent", own(Scope::EventsWrite)),
     ("/waystation.router.v1.RouterService/PublishEvents", own(Scope::EventsWrite)),
@@ -48,7 +61,7 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.RouterService/RedriveDeadLetters", own(Scope::AdminWrite)),
     ("/waystation.router.v1.RouterService/GetSession", own(Scope::PresenceRead)),
     ("/waystation.router.v1.RouterService/TerminateSession", own(Scope::AdminWrite)),
-    ("/waystation.router.v1.RouterService/WatchPresence", own(Scope::PresenceRead)),
+    ("/waystation.router.v1.RouterService/WatchPresence", own_and_federation(Scope::PresenceRead)),
     ("/waystation.router.v1.RouterService/WatchActivity", own(Scope::AdminRead)),
     ("/waystation.router.v1.RouterService/GetStats", own(Scope::AdminRead)),
     ("/waystation.router.v1.RouterService/GetHealth", own(Scope::AdminRead)),
@@ -73,6 +86,19 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.gateway.v1.GatewayService/ListConnections", ROUTERS_AND_OPERATORS),
     ("/waystation.gateway.v1.GatewayService/GetStats", ROUTERS_AND_OPERATORS),
     ("/waystation.gateway.v1.GatewayService/Drain", ROUTERS_AND_OPERATORS),
+    ("/waystation.federation.v1.FederationService/RegisterOrchestrator", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/DeregisterOrchestrator", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/GetOrchestrator", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/ListOrchestrators", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/DelegateTask", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/RespondToDelegation", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/ReportProgress", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/CompleteDelegation", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/CancelDelegation", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/GetDelegation", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/ListDelegations", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/WatchDelegation", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/ExplainDelegation", delegating(Scope::FederationRead)),
     ("/waystation.auth.v1.AuthService/IssueToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/IssueServiceToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/RefreshToken", PUBLIC),

@@ -105,6 +105,10 @@ pub async fn slots_are_given_and_taken_with_the_delegation(world: World) {
         assert_eq!(commit(&world, d, 1).await, expected);
     }
     assert_eq!(registry(&world, 0).await.1, [is("anna", 2)]);
+    let held =
+        async |name: &str| world.store.federation.held_delegations(&acme(), &id(name), world.at()).await.unwrap();
+    assert_eq!(held("anna").await, [named("d-0"), named("d-1")]);
+    assert_eq!(held("bert").await, []);
     // What does not change the holder changes no slot.
     all[0].respond(&id("anna"), 1, Ok(String::new()), world.now).unwrap();
     assert_eq!(commit(&world, &all[0], 2).await, Committed::Stored(3));

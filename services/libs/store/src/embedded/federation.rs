@@ -134,6 +134,11 @@ impl Federation {
         ids.filter_map(|(_, id)| cell.delegations.get(id)).map(|(kept, _)| kept.clone()).collect()
     }
 
+    pub(super) fn held(&self, organization: &OrganizationId, orchestrator: &OrchestratorId) -> Vec<DelegationId> {
+        let held = self.by_organization.get(organization).and_then(|cell| cell.held.get(orchestrator));
+        held.into_iter().flatten().cloned().collect()
+    }
+
     pub(super) fn due(&self, most: usize, now: Timestamp) -> Vec<(OrganizationId, DelegationId)> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= now).take(most);
         due.map(|(_, organization, id)| (organization.clone(), id.clone())).collect()

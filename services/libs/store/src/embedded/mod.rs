@@ -272,6 +272,14 @@ impl FederationStore for Embedded {
     ) -> Result<Vec<Kept>, Unavailable> {
         self.look(now, |state, _| state.federation.delegations(organization, after, most))
     }
+    async fn held_delegations(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        now: Now,
+    ) -> Result<Vec<DelegationId>, Unavailable> {
+        self.look(now, |state, _| state.federation.held(organization, orchestrator))
+    }
     async fn due_delegations(&self, most: usize, now: Now) -> Result<Vec<(OrganizationId, DelegationId)>, Unavailable> {
         self.look(now, |state, now| state.federation.due(most, now))
     }

@@ -132,6 +132,22 @@ impl FederationStore for Redis {
         answer.map(|each| kept_of(reply::list(each)?)).collect()
     }
 
+    async fn held_delegations(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        now: Now,
+    ) -> Result<Vec<DelegationId>, Unavailable> {
+        let mut args = Args::default();
+        args.text(orchestrator.as_str());
+        let answer = reply::list(self.of_organization(organization, Script::HeldDelegations, args, now).await?)?;
+        let ids = answer.map(|id| reply::parse(&reply::text(id)?)).collect::<Result<Vec<DelegationId>, _>>();
+        ids.map(|mut ids| {
+            ids.sort();
+            ids
+        })
+    }
+
     async fn due_delegations(&self, most: usize, now: Now) -> Result<Vec<(OrganizationId, DelegationId)>, Unavailable> {
         let each = (0..self.places.partitions).map(async |partition| {
             let mut args = Args::default();

@@ -85,6 +85,7 @@ scripts! {
     CommitDelegation, "commit_delegation", Drains, [PARTITION, FEDERATION, KEEP_DELEGATION];
     Delegation, "delegation", Reads, [PARTITION, FEDERATION];
     Delegations, "delegations", Reads, [PARTITION, FEDERATION];
+    HeldDelegations, "held_delegations", Reads, [PARTITION, FEDERATION];
     DueDelegations, "due_delegations", Reads, [PARTITION, FEDERATION];
     ForgetDelegation, "forget_delegation", Drains, [PARTITION, FEDERATION];
     Report, "report", Drains, [REPORTS];

@@ -1,0 +1,104 @@
+//! Where delegations are changed: read, changed by the rules, kept if nobody was faster, then told.
+
+use waystation_domain::federation::{Delegation, DelegationState};
+use waystation_domain::{DelegationId, OrganizationId, Timestamp};
+use waystation_proto::common::v1::ErrorReason;
+use waystation_rpc::Fault;
+use waystation_store::federation::{Commit, Committed, Kept};
+
+use crate::{Parts, post};
+
+/// Others may be faster so often.
+const TRIES: usize = 32;
+
+/// A delegation that is there.
+pub(crate) async fn find(parts: &Parts, organization: &OrganizationId, id: &DelegationId) -> Result<Kept, Fault> {
+    let found = parts.store.federation.delegation(organization, id, None).await.map_err(Fault::unavailable)?;
+    found.ok_or_else(|| Fault::not_found("delegation"))
+}
+
+/// Changes a delegation by a rule, which may be asked more than once. Answers what the rule answered.
+pub(crate) async fn change<T>(
+    parts: &Parts,
+    organization: &OrganizationId,
+    id: &DelegationId,
+    rule: impl Fn(&mut Delegation, Timestamp) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    for _ in 0..TRIES {
+        let Kept { version, delegation: before } = find(parts, organization, id).await?;
+        let mut delegation = before.clone();
+        let answer = rule(&mut delegation, parts.context.clock.now())?;
+        if keep(parts, organization, version, &before, delegation).await?.is_some() {
+            return Ok(answer);
+        }
+        parts.metrics.conflicted();
+    }
+    Err(Fault::unavailable("too many others change this delegation"))
+}
+
+/// Begins a delegation, or finds the one that was begun with the same id. Answers whether it was known.
+pub(crate) async fn begin(
+    parts: &Parts,
+    organization: &OrganizationId,
+    delegation: Delegation,
+) -> Result<(Kept, bool), Fault> {
+    for _ in 0..TRIES {
+        if let Some(kept) = keep(parts, organization, 0, &delegation, delegation.clone()).await? {
+            parts.metrics.began();
+            return Ok((kept, false));
+        }
+        let known = parts.store.federation.delegation(organization, &delegation.id, None).await;
+        if let Some(kept) = known.map_err(Fault::unavailable)? {
+            // What is left of a parent's time is less with each attempt to ask.
+            let mut asked = delegation.request.clone();
+            asked.limits.overall = kept.delegation.request.limits.overall;
+            if kept.delegation.request != asked {
+                let message = "request_id was used with another request";
+                return Err(Fault::new(ErrorReason::AlreadyExists, message));
+            }
+            return Ok((kept, true));
+        }
+    }
+    Err(Fault::unavailable("too many others take the same slots"))
+}
+
+/// Keeps what a delegation has become, after somebody was looked for if that is to be; `None`: somebody was faster, or the
+/// slot is gone.
+async fn keep(
+    parts: &Parts,
+    organization: &OrganizationId,
+    expected: u64,
+    before: &Delegation,
+    mut delegation: Delegation,
+) -> Result<Option<Kept>, Fault> {
+    let now = parts.context.clock.now();
+    if delegation.wants_choice(now) {
+        let decision = parts.registries.choose(organization, &delegation, now).await?;
+        delegation.decide(decision, now);
+    }
+    if expected > 0 && delegation == *before {
+        return Ok(Some(Kept { version: expected, delegation }));
+    }
+    let due = delegation.due(now);
+    let commit = Commit { organization: organization.clone(), expected, delegation: delegation.clone(), due };
+    match parts.store.federation.commit(commit, None).await.map_err(Fault::unavailable)? {
+        Committed::Stored(version) => {
+            if delegation.state.is_terminal() && before.state != delegation.state {
+                parts.metrics.ended(delegation.state);
+            }
+            parts.changes.tell(&delegation.id);
+            // What was there before is on its way already, unless nobody sends it: then a sweeper does.
+            let mut news = delegation.clone();
+            news.outbox.retain(|note| note.number > before.notes);
+            post::send(parts, organization, &news);
+            Ok(Some(Kept { version, delegation }))
+        }
+        Committed::Conflict | Committed::NoSlot => Ok(None),
+        Committed::Full => Err(Fault::new(ErrorReason::StoreFull, "the store takes no new delegations")),
+    }
+}
+
+/// The word of the contract for a state that refuses.
+pub(crate) fn ended(state: DelegationState) -> Fault {
+    Fault::new(ErrorReason::DelegationState, format!("the delegation has ended: {state}"))
+}

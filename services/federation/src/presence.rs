@@ -1,0 +1,148 @@
+//! Who of those who are registered can be reached, as routers see it. While no router tells, what was seen last holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::{sleep, timeout};
+use waystation_domain::federation::Standing;
+use waystation_domain::{OrchestratorId, OrganizationId};
+use waystation_proto::router::v1::{GetPresenceResponse, Presence, PresenceChange, WatchPresenceRequest};
+use waystation_rpc::Fault;
+use waystation_rpc::convert::parse;
+
+use crate::registry::OneRegistry;
+use crate::{Parts, desk};
+
+/// Orchestrators that one stream watches.
+const TOGETHER: usize = 1_000;
+/// A stream that says nothing for so long is dead: routers say each 10 s that it lives.
+const SILENCE: Duration = Duration::from_secs(25);
+/// After a stream broke.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Others may come and go a moment after somebody did.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What is said of a task whose assignee is gone.
+const GONE: &str = "the assignee has had no session for too long";
+
+/// Watches every registry that is known, until the process stops.
+pub(crate) fn start(parts: Parts) {
+    let lifecycle = parts.context.lifecycle.clone();
+    lifecycle.clone().spawn(async move {
+        let mut watched: HashMap<OrganizationId, ()> = HashMap::new();
+        loop {
+            for (organization, registry) in parts.registries.known() {
+                if watched.insert(organization.clone(), ()).is_none() {
+                    spawn(parts.clone(), organization, registry);
+                }
+            }
+            tokio::select! {
+                () = parts.registries.met() => {}
+                () = lifecycle.stopping() => return,
+            }
+        }
+    });
+}
+
+fn spawn(parts: Parts, organization: OrganizationId, registry: Arc<OneRegistry>) {
+    let lifecycle = parts.context.lifecycle.clone();
+    lifecycle.clone().spawn(async move {
+        loop {
+            let ids = registry.ids();
+            tokio::select! {
+                broken = follow(&parts, &organization, &registry, &ids), if !ids.is_empty() => {
+                    if let Err(fault) = broken {
+                        tracing::warn!(%organization, "presence is not seen: {fault}");
+                    }
+                    sleep(AGAIN).await;
+                }
+                () = registry.changed.notified() => sleep(PAUSE).await,
+                () = lifecycle.stopping() => return,
+            }
+        }
+    });
+}
+
+/// Watches these until a stream breaks.
+async fn follow(
+    parts: &Parts,
+    organization: &OrganizationId,
+    registry: &OneRegistry,
+    ids: &[OrchestratorId],
+) -> Result<(), Fault> {
+    let each = ids.chunks(TOGETHER).map(async |ids| {
+        let request = WatchPresenceRequest {
+            organization_id: organization.to_string(),
+            orchestrator_ids: ids.iter().map(ToString::to_string).collect(),
+        };
+        let lost = |status: tonic::Status| Fault::unavailable(status.message());
+        let mut stream = parts.router.clone().watch_presence(request).await.map_err(lost)?.into_inner();
+        loop {
+            let answer = timeout(SILENCE, stream.message()).await.map_err(|_| Fault::unavailable("it is silent"))?;
+            let Some(answer) = answer.map_err(lost)? else { return Ok::<_, Fault>(()) };
+            for PresenceChange { orchestrator_id, presence } in answer.changes {
+                let id: OrchestratorId = parse("orchestrator_id", &orchestrator_id)?;
+                let standing = standing(&presence.unwrap_or_default());
+                registry.note_standing(id.clone(), standing);
+                if standing == Standing::Offline {
+                    give_up(parts, organization, &id).await?;
+                }
+            }
+        }
+    });
+    try_join_all(each).await.map(drop)
+}
+
+/// What an orchestrator works on is somebody else's now.
+async fn give_up(parts: &Parts, organization: &OrganizationId, assignee: &OrchestratorId) -> Result<(), Fault> {
+    let held = parts.store.federation.held_delegations(organization, assignee, None).await;
+    for id in held.map_err(Fault::unavailable)? {
+        let lost = desk::change(parts, organization, &id, |delegation, now| {
+            // An offer waits for its answer as long as offers do.
+            if delegation.current().is_some_and(|attempt| attempt.accepted.is_some()) {
+                delegation.lose(assignee, GONE, now);
+            }
+            Ok(())
+        });
+        if let Err(fault) = lost.await {
+            tracing::warn!(delegation = %id, "cannot take it from an assignee that is gone: {fault}");
+        }
+    }
+    Ok(())
+}
+
+/// What is seen, and within it what a daemon says of itself.
+fn standing(presence: &GetPresenceResponse) -> Standing {
+    match presence.presence() {
+        Presence::Online => match presence.reported_status.as_str() {
+            "busy" => Standing::Busy,
+            "error" => Standing::Degraded,
+            "paused" => Standing::Draining,
+            _ => Standing::Online,
+        },
+        Presence::Reconnecting => Standing::Degraded,
+        Presence::Offline | Presence::Unspecified => Standing::Offline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seen_weighs_more_than_what_is_said() {
+        let of = |presence: Presence, reported: &str| {
+            standing(&GetPresenceResponse {
+                presence: presence.into(),
+                reported_status: reported.into(),
+                ..Default::default()
+            })
+        };
+        assert_eq!(of(Presence::Online, ""), Standing::Online);
+        assert_eq!(of(Presence::Online, "busy"), Standing::Busy);
+        assert_eq!(of(Presence::Online, "paused"), Standing::Draining);
+        assert_eq!(of(Presence::Reconnecting, "active"), Standing::Degraded);
+        assert_eq!(of(Presence::Offline, "active"), Standing::Offline);
+    }
+}

@@ -1,0 +1,168 @@
+//! What callers see.
+
+use waystation_domain::federation::{
+    Attempt, AttemptState, Capability, Decision, Delegation, DelegationState, Late, Priority, Registration, Reported,
+    Score, Standing, Strategy, Task,
+};
+use waystation_proto::federation::v1 as wire;
+use waystation_rpc::convert::timestamp_to;
+use waystation_store::federation::{Kept, Listed};
+
+pub(crate) fn state(state: DelegationState) -> wire::DelegationState {
+    match state {
+        DelegationState::Pending => wire::DelegationState::Pending,
+        DelegationState::Active => wire::DelegationState::Active,
+        DelegationState::Completed => wire::DelegationState::Completed,
+        DelegationState::Failed => wire::DelegationState::Failed,
+        DelegationState::Cancelled => wire::DelegationState::Cancelled,
+        DelegationState::Expired => wire::DelegationState::Expired,
+        DelegationState::Rejected => wire::DelegationState::Rejected,
+    }
+}
+
+fn attempt_state(state: AttemptState) -> wire::AttemptState {
+    match state {
+        AttemptState::Offered => wire::AttemptState::Offered,
+        AttemptState::Accepted => wire::AttemptState::Accepted,
+        AttemptState::Running => wire::AttemptState::Running,
+        AttemptState::Done => wire::AttemptState::Done,
+        AttemptState::Rejected => wire::AttemptState::Rejected,
+        AttemptState::Lost => wire::AttemptState::Lost,
+    }
+}
+
+pub(crate) fn standing(standing: Standing) -> wire::Standing {
+    match standing {
+        Standing::Online => wire::Standing::Online,
+        Standing::Busy => wire::Standing::Busy,
+        Standing::Degraded => wire::Standing::Degraded,
+        Standing::Draining => wire::Standing::Draining,
+        Standing::Offline => wire::Standing::Offline,
+    }
+}
+
+fn strategy(strategy: Strategy) -> wire::Strategy {
+    match strategy {
+        Strategy::RoundRobin => wire::Strategy::RoundRobin,
+        Strategy::LeastLoaded => wire::Strategy::LeastLoaded,
+        Strategy::Weighted => wire::Strategy::Weighted,
+        Strategy::CapabilityAware => wire::Strategy::CapabilityAware,
+        Strategy::PowerOfTwo => wire::Strategy::PowerOfTwo,
+        Strategy::Sticky => wire::Strategy::Sticky,
+    }
+}
+
+pub(crate) fn outcome(reported: Reported) -> wire::ReportOutcome {
+    match reported {
+        Reported::Taken => wire::ReportOutcome::Taken,
+        Reported::Known => wire::ReportOutcome::Known,
+        Reported::Late => wire::ReportOutcome::Late,
+    }
+}
+
+fn capability(Capability { name, version, level }: Capability) -> wire::Capability {
+    let version = version.map_or(String::new(), |version| version.to_string());
+    wire::Capability { name: name.to_string(), version, level }
+}
+
+pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::OrchestratorStatus {
+    let Listed { registration, reserved } = listed;
+    let free = registration.max_concurrent.saturating_sub(reserved);
+    let Registration { id, name, region, tier, capabilities, max_concurrent, weight, token_limit } = registration;
+    let orchestrator = wire::Orchestrator {
+        orchestrator_id: id.to_string(),
+        name,
+        region,
+        tier,
+        capabilities: capabilities.into_iter().map(capability).collect(),
+        max_concurrent,
+        weight,
+        token_limit,
+    };
+    wire::OrchestratorStatus { orchestrator: Some(orchestrator), standing: standing(seen).into(), reserved, free }
+}
+
+fn task(Task { id, task_type, description, priority, payload }: Task) -> wire::Task {
+    let priority = match priority {
+        Priority::Low => wire::TaskPriority::Low,
+        Priority::Medium => wire::TaskPriority::Medium,
+        Priority::High => wire::TaskPriority::High,
+        Priority::Critical => wire::TaskPriority::Critical,
+    };
+    wire::Task { id, r#type: task_type, description, priority: priority.into(), payload: payload.into() }
+}
+
+fn attempt(attempt: Attempt) -> wire::Attempt {
+    wire::Attempt {
+        number: attempt.number,
+        assignee_id: attempt.assignee.to_string(),
+        state: attempt_state(attempt.state).into(),
+        offered: Some(timestamp_to(attempt.offered)),
+        accepted: attempt.accepted.map(timestamp_to),
+        heard: Some(timestamp_to(attempt.heard)),
+        ended: attempt.ended.map(timestamp_to),
+        progress: attempt.progress,
+        estimate: attempt.estimate,
+        reason: attempt.reason,
+    }
+}
+
+fn late(Late { at, attempt, assignee, outcome }: Late) -> wire::LateReport {
+    wire::LateReport {
+        at: Some(timestamp_to(at)),
+        attempt,
+        assignee_id: assignee.to_string(),
+        result: outcome.result.into(),
+        error: outcome.error,
+    }
+}
+
+pub(crate) fn delegation(kept: Kept) -> wire::Delegation {
+    let Kept { version, delegation } = kept;
+    let (why_pending, deadline) = (delegation.why_pending(), delegation.deadline());
+    let Delegation { id, request, state: now, created, ended, attempts, retries, outcome, late: too_late, .. } =
+        delegation;
+    let (result, error) = outcome.map_or_else(Default::default, |outcome| (outcome.result, outcome.error));
+    wire::Delegation {
+        delegation_id: id.to_string(),
+        from_orchestrator_id: request.from.map_or(String::new(), |from| from.to_string()),
+        task: Some(task(request.task)),
+        state: state(now).into(),
+        created: Some(timestamp_to(created)),
+        deadline: Some(timestamp_to(deadline)),
+        ended: ended.map(timestamp_to),
+        attempts: attempts.into_iter().map(attempt).collect(),
+        retries,
+        result: result.into(),
+        error,
+        why_pending,
+        late: too_late.into_iter().map(late).collect(),
+        parent_delegation_id: request.parent.map_or(String::new(), |parent| parent.to_string()),
+        hops: request.hops.iter().map(ToString::to_string).collect(),
+        version,
+    }
+}
+
+fn score(Score { orchestrator, total, parts }: Score) -> wire::Score {
+    let parts = parts.into_iter().map(|part| wire::ScorePart { name: part.name, value: part.value });
+    wire::Score { orchestrator_id: orchestrator.to_string(), total, parts: parts.collect() }
+}
+
+pub(crate) fn decision(decision: Decision) -> wire::Decision {
+    let summary = decision.to_string();
+    let dismissed = decision.dismissed.into_iter().map(|dismissed| wire::Dismissed {
+        reason: dismissed.why.name().to_owned(),
+        count: dismissed.count,
+        orchestrator_ids: dismissed.some.iter().map(ToString::to_string).collect(),
+    });
+    wire::Decision {
+        at: Some(timestamp_to(decision.at)),
+        strategy: strategy(decision.strategy).into(),
+        seen: decision.seen,
+        dismissed: dismissed.collect(),
+        behind: decision.behind,
+        scores: decision.scores.into_iter().map(score).collect(),
+        chosen_id: decision.chosen.map_or(String::new(), |chosen| chosen.to_string()),
+        summary,
+    }
+}
