@@ -482,7 +482,19 @@ async fn every_frame_is_of_its_sender_alone() {
         FrameKind::Reject => json!({"eventId": "m-canary", "reason": "mine"}),
         FrameKind::Send => json!({"to": {"orchestratorId": "orla-canary"}, "data": {}}),
         FrameKind::AuthRefresh => json!({"accessToken": scene.things["token"]}),
-        FrameKind::Goodbye => json!({}),
+        FrameKind::Goodbye | FrameKind::Deregister | FrameKind::QueryCapabilities => json!({}),
+        FrameKind::Register => json!({"capabilities": ["research"]}),
+        FrameKind::Delegate => json!({"task": {}, "parentDelegationId": scene.things["delegation_id"]}),
+        FrameKind::DelegationResponse => {
+            json!({"delegationId": scene.things["delegation_id"], "attempt": 1, "accepted": true})
+        }
+        FrameKind::DelegationProgress => {
+            json!({"delegationId": scene.things["delegation_id"], "attempt": 1, "progress": 1})
+        }
+        FrameKind::DelegationResult => {
+            json!({"delegationId": scene.things["delegation_id"], "attempt": 1, "status": "completed"})
+        }
+        FrameKind::DelegationCancel => json!({"delegationId": scene.things["delegation_id"]}),
     };
     for kind in FrameKind::ALL.iter().copied().filter(|kind| !kind.rule().is_public()).take(2) {
         stranger.send(frame(kind.name(), payload(kind))).await;
@@ -504,6 +516,8 @@ async fn every_frame_is_of_its_sender_alone() {
             assert_eq!(answer["type"], "heartbeat_ack");
         } else if kind == FrameKind::Ack {
             assert_eq!(answer["payload"]["results"][0]["status"], "STALE", "{answer}");
+        } else if matches!(kind, FrameKind::Register | FrameKind::Deregister | FrameKind::QueryCapabilities) {
+            assert_ne!(answer["type"], "error", "it is about its own orchestrator, or its own organization: {answer}");
         } else {
             assert_eq!(answer["type"], "error", "{kind:?} {answer}");
         }

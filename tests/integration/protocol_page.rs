@@ -3,13 +3,15 @@
 //! The page tells one conversation. A fenced block begins with `> ` for a frame of the client, with `< ` for
 //! one of the server, and with `! ` for what a backend does meanwhile. In frames of the server `"…"` stands for any
 //! value; members that the page does not show must not be there. In frames of the client `<event>` stands for the id of
-//! the event before.
+//! the event before, `<delegation>` for that of the delegation that was named last.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use http::Request;
 use serde_json::Value;
 use waystation_domain::policy::RestCall;
+use waystation_proto::federation::v1::{Capability, DelegateTaskRequest, Task};
 use waystation_proto::gateway::v1::DrainRequest;
 use waystation_tests::{Cell, Daemon, http};
 
@@ -74,6 +76,18 @@ async fn backend_does(cell: &Cell, what: &str) {
         (Some("publish"), Some(event_type), Some(number)) => {
             backend.publish(event_type, number.parse().unwrap()).await;
         }
+        (Some("delegate"), Some(capability), None) => {
+            let task = Task {
+                id: "t-1".into(),
+                r#type: "research".into(),
+                payload: r#"{"question":"why?"}"#.into(),
+                ..Default::default()
+            };
+            let capability = Capability { name: capability.into(), ..Default::default() };
+            let request =
+                DelegateTaskRequest { task: Some(task), required_capabilities: vec![capability], ..Default::default() };
+            backend.federation.clone().delegate_task(request).await.unwrap();
+        }
         (Some("drain"), None, None) => {
             let spread = Some(prost_types::Duration { seconds: 1, nanos: 0 });
             let mut operator = waystation_tests::Backend::operator(&cell.dev);
@@ -98,7 +112,9 @@ async fn every_conversation_of_the_page_takes_place() {
             let next = cell.refresh(login["refreshToken"].as_str().unwrap()).await;
             next["accessToken"].as_str().unwrap().clone_into(&mut next_token);
         }
-        let (mut event, mut sent) = (String::new(), None);
+        let (mut event, mut delegation, mut sent) = (String::new(), String::new(), None);
+        // Events come on a way of their own: perhaps before the answer that stands before them on the page.
+        let mut early = VecDeque::new();
         let mut socket: Option<Daemon> = None;
         for line in conversation.lines().filter(|line| !line.trim().is_empty()) {
             // Shown if the test fails.
@@ -110,6 +126,7 @@ async fn every_conversation_of_the_page_takes_place() {
                         socket = Some(Daemon::open(&cell.dev.gateway_url).await);
                     }
                     let text = text.replace("<event>", &event).replace(NEXT_TOKEN, &next_token);
+                    let text = text.replace("<delegation>", &delegation);
                     let frame = filled(&text, &cell, token);
                     if let Some(before) = sent.replace(frame.clone()) {
                         assert_eq!(frames.problems(&before), Vec::<String>::new(), "{before}");
@@ -122,8 +139,19 @@ async fn every_conversation_of_the_page_takes_place() {
                         assert_eq!(socket.as_mut().unwrap().close_code().await, code);
                     }
                     None => {
-                        let found = socket.as_mut().unwrap().next().await;
-                        agrees(&filled(text, &cell, token), &found, text);
+                        let shown = filled(&text.replace("<delegation>", &delegation), &cell, token);
+                        let found = loop {
+                            let is_event = shown["type"] == "event";
+                            if is_event && let Some(found) = early.pop_front() {
+                                break found;
+                            }
+                            let found = socket.as_mut().unwrap().next().await;
+                            if is_event || found["type"] != "event" {
+                                break found;
+                            }
+                            early.push_back(found);
+                        };
+                        agrees(&shown, &found, text);
                         assert_eq!(frames.problems(&found), Vec::<String>::new(), "{found}");
                         // What the server takes is as described; what it refuses need not be.
                         let is_refused = found["payload"]["code"] == "INVALID_MESSAGE";
@@ -132,6 +160,10 @@ async fn every_conversation_of_the_page_takes_place() {
                         }
                         if let Some(id) = found["payload"]["eventId"].as_str() {
                             id.clone_into(&mut event);
+                        }
+                        let ids = [&found["payload"]["data"]["delegationId"], &found["payload"]["delegationId"]];
+                        if let Some(id) = ids.into_iter().find_map(Value::as_str) {
+                            id.clone_into(&mut delegation);
                         }
                     }
                 },

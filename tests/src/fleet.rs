@@ -291,24 +291,30 @@ impl Fleet {
         let mut routers: Vec<_> = (0..shape.size.routers).map(|_| router()).collect();
         let router_urls: Vec<String> = routers.iter().map(|router| format!("{scheme}://{}", router.address)).collect();
         let router_urls = router_urls.join(",");
-        let gateway = || {
-            let grpc = free_address();
-            let settings = [
-                ("secret_file", file),
-                ("auth", &auth_url),
-                ("routers", &router_urls),
-                ("grpc", &grpc),
-                ("limits__drain_spread_seconds", "1"),
-                ("process__stop_grace_seconds", "5"),
-            ];
-            process("gateway", "public", &settings)
-        };
-        let mut gateways: Vec<_> = (0..shape.size.gateways).map(|_| gateway()).collect();
         let federation = || {
             let settings = [("secret_file", file), ("auth", auth_url.as_str()), ("routers", router_urls.as_str())];
             process("federation", "grpc", &settings)
         };
         let mut federations: Vec<_> = (0..shape.size.federations).map(|_| federation()).collect();
+        let federation_urls: Vec<String> =
+            federations.iter().map(|federation| format!("{scheme}://{}", federation.address)).collect();
+        let federation_urls = federation_urls.join(",");
+        let gateway = || {
+            let grpc = free_address();
+            let mut settings = vec![
+                ("secret_file", file),
+                ("auth", auth_url.as_str()),
+                ("routers", router_urls.as_str()),
+                ("grpc", grpc.as_str()),
+                ("limits__drain_spread_seconds", "1"),
+                ("process__stop_grace_seconds", "5"),
+            ];
+            if !federation_urls.is_empty() {
+                settings.push(("federation", federation_urls.as_str()));
+            }
+            process("gateway", "public", &settings)
+        };
+        let mut gateways: Vec<_> = (0..shape.size.gateways).map(|_| gateway()).collect();
         auth.start().await;
         for service in routers.iter_mut().chain(&mut gateways).chain(&mut federations) {
             service.spawn();

@@ -6,7 +6,10 @@ pub struct ClientFrame {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// What it says. None, or one that is not known: answered by `error`.
-    #[prost(oneof = "client_frame::Frame", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(
+        oneof = "client_frame::Frame",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
+    )]
     pub frame: ::core::option::Option<client_frame::Frame>,
 }
 /// Nested message and enum types in `ClientFrame`.
@@ -47,7 +50,31 @@ pub mod client_frame {
         /// Leaves for good.
         #[prost(message, tag = "12")]
         Goodbye(super::Goodbye),
+        /// A call about tasks.
+        #[prost(message, tag = "13")]
+        Task(super::TaskCall),
     }
+}
+/// A call about tasks that orchestrators hand to each other.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCall {
+    /// register, deregister, query_capabilities, delegate, delegation_response, delegation_progress, delegation_result or
+    /// delegation_cancel.
+    #[prost(string, tag = "1")]
+    pub r#type: ::prost::alloc::string::String,
+    /// The payload of the JSON frame; empty: {}.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payload: ::prost::bytes::Bytes,
+}
+/// Answers a call about tasks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskAnswer {
+    /// registered, deregistered, capabilities, delegate_ack or delegation_ack.
+    #[prost(string, tag = "1")]
+    pub r#type: ::prost::alloc::string::String,
+    /// The payload of the JSON frame.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payload: ::prost::bytes::Bytes,
 }
 /// A login.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -247,7 +274,7 @@ pub struct ServerFrame {
     /// What it says.
     #[prost(
         oneof = "server_frame::Frame",
-        tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub frame: ::core::option::Option<server_frame::Frame>,
 }
@@ -295,6 +322,9 @@ pub mod server_frame {
         /// The new token is in force.
         #[prost(message, tag = "16")]
         AuthRefreshed(super::AuthRefreshed),
+        /// Answers a call about tasks.
+        #[prost(message, tag = "17")]
+        TaskAnswer(super::TaskAnswer),
     }
 }
 /// Logged in.

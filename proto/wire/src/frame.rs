@@ -71,6 +71,8 @@ pub enum ClientFrame {
     },
     /// Leaves for good.
     Goodbye,
+    /// Calls about tasks that orchestrators hand to each other.
+    Task(Box<TaskCall>),
 }
 
 impl ClientFrame {
@@ -88,7 +90,36 @@ impl ClientFrame {
             ClientFrame::Send(_) => FrameKind::Send,
             ClientFrame::AuthRefresh { .. } => FrameKind::AuthRefresh,
             ClientFrame::Goodbye => FrameKind::Goodbye,
+            ClientFrame::Task(call) => call.kind,
         }
+    }
+}
+
+/// A call about tasks. The protocol carries it; what is said in it, federation judges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskCall {
+    /// Which: one of [`TaskCall::KINDS`].
+    pub kind: FrameKind,
+    /// A JSON object.
+    pub payload: Bytes,
+}
+
+impl TaskCall {
+    /// All there are.
+    pub const KINDS: [FrameKind; 8] = [
+        FrameKind::Register,
+        FrameKind::Deregister,
+        FrameKind::QueryCapabilities,
+        FrameKind::Delegate,
+        FrameKind::DelegationResponse,
+        FrameKind::DelegationProgress,
+        FrameKind::DelegationResult,
+        FrameKind::DelegationCancel,
+    ];
+
+    /// The call of a frame's type.
+    pub fn kind_of(name: &str) -> Option<FrameKind> {
+        TaskCall::KINDS.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -375,6 +406,15 @@ pub enum ServerFrame {
         /// When the new token ends.
         expires: Timestamp,
     },
+    /// Answers a call about tasks.
+    TaskAnswer {
+        /// The call.
+        reply_to: Option<String>,
+        /// Type of the frame.
+        kind: &'static str,
+        /// A JSON object.
+        payload: serde_json::Value,
+    },
     /// Come back elsewhere.
     Reconnect {
         /// Why.
@@ -396,6 +436,7 @@ impl ServerFrame {
             | ServerFrame::RateLimit { reply_to, .. }
             | ServerFrame::AckResult { reply_to, .. }
             | ServerFrame::SendAck { reply_to, .. }
+            | ServerFrame::TaskAnswer { reply_to, .. }
             | ServerFrame::AuthRefreshed { reply_to, .. } => reply_to.as_deref(),
             ServerFrame::Event(_)
             | ServerFrame::FeedEvent(_)

@@ -28,12 +28,14 @@ pub use feed::SharedEvent;
 pub use follow::{FeedNews, FollowRequest, Followed};
 pub use frame::{
     Ack, AckStatus, Addressee, AuthRejection, AuthRequest, ClientFrame, ErrorCode, EventFrame, FrameError, Heartbeat,
-    LossNotice, Outgoing, Received, Sent, ServerFrame,
+    LossNotice, Outgoing, Received, Sent, ServerFrame, TaskCall,
 };
 pub use handshake::{Handshake, HandshakeStep};
+pub use payload::read_task;
 pub use session::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
-    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, CallOutcome, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening,
+    Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer,
+    SettleRequest,
 };
 pub use stamp::FrameStamp;
 pub use watching::{WatchCommand, Watching};

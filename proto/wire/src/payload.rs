@@ -14,7 +14,7 @@ use waystation_domain::{
 };
 
 use crate::cursor::Cursor;
-use crate::frame::{Ack, Addressee, AuthRequest, ClientFrame, Heartbeat, Outgoing};
+use crate::frame::{Ack, Addressee, AuthRequest, ClientFrame, Heartbeat, Outgoing, TaskCall};
 
 /// Most ids in one ack; a client's window is smaller.
 const MAX_ACK_IDS: usize = 4_096;
@@ -67,6 +67,25 @@ pub(crate) fn in_payload<T: DeserializeOwned + Payload>(payload: &str) -> Result
         (message, Some(field))
     })?;
     payload.read()
+}
+
+/// A call about tasks, whose payload is read by whoever makes it.
+pub(crate) fn task(name: &str, payload: Bytes) -> Result<ClientFrame, Refusal> {
+    let unknown = || (format!("unknown frame type {:?}", shortened(name)), Some("type".to_owned()));
+    let kind = TaskCall::kind_of(name).ok_or_else(unknown)?;
+    check_object(&payload).map_err(|error| refusal("payload", error))?;
+    Ok(ClientFrame::Task(Box::new(TaskCall { kind, payload })))
+}
+
+/// Reads the payload of a call about tasks.
+///
+/// # Errors
+/// What is wrong, and the field.
+pub fn read_task<T: DeserializeOwned>(call: &TaskCall) -> Result<T, (String, Option<String>)> {
+    parse(&call.payload).map_err(|(message, field)| {
+        let field = field.map_or_else(|| "payload".to_owned(), |field| format!("payload.{field}"));
+        (message, Some(field))
+    })
 }
 
 fn value<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Refusal> {

@@ -23,14 +23,14 @@ use waystation_domain::{
 
 use crate::close::CloseCode;
 use crate::follow::Follower;
-use crate::frame::ServerFrame;
+use crate::frame::{ServerFrame, TaskCall};
 use crate::rate::RateLimit;
 use clock::RedeliveryClock;
 use outgoing::Sending;
 use settle::Settling;
 pub use types::{
-    Allowance, CallFailed, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening, Push,
-    ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer, SettleRequest,
+    Allowance, CallFailed, CallOutcome, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening,
+    Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, SessionConfig, SettleAnswer, SettleRequest,
 };
 use window::InFlight;
 
@@ -93,6 +93,8 @@ pub struct Session {
     refused: u64,
     reported: (Option<ReportedStatus>, Option<Bytes>),
     sending: Sending,
+    /// Calls about tasks, in their order; the first is under way.
+    calls: VecDeque<(Option<String>, Box<TaskCall>)>,
     said_goodbye: bool,
     subscriptions: Subscriptions,
     follower: Follower,
@@ -174,6 +176,7 @@ impl Session {
             refused: 0,
             reported: (None, None),
             sending: Sending::default(),
+            calls: VecDeque::new(),
             said_goodbye: false,
             subscriptions: opening.subscriptions.clone(),
             follower: Follower::default(),

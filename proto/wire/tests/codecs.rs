@@ -133,6 +133,8 @@ fn client_frames() -> impl Strategy<Value = ClientFrame> {
         send,
         "[!-~]{1,20}".prop_map(|access_token| ClientFrame::AuthRefresh { access_token }),
         Just(ClientFrame::Goodbye),
+        (prop::sample::select(TaskCall::KINDS.to_vec()), object())
+            .prop_map(|(kind, payload)| ClientFrame::Task(Box::new(TaskCall { kind, payload }))),
     ]
 }
 
@@ -230,6 +232,10 @@ fn in_json(frame: &ClientFrame) -> String {
         }
         ClientFrame::AuthRefresh { access_token } => ("auth_refresh", json!({"accessToken": access_token})),
         ClientFrame::Goodbye => ("goodbye", json!({"reason": "done"})),
+        ClientFrame::Task(call) => {
+            raw = Some(call.payload.clone());
+            (call.kind.name(), json!("HERE"))
+        }
     };
     let text = json!({"type": kind, "id": "f1", "timestamp": "2026-01-01T00:00:00Z", "payload": payload}).to_string();
     match raw {
@@ -297,6 +303,9 @@ fn in_binary(frame: &ClientFrame) -> Bytes {
         }),
         ClientFrame::AuthRefresh { access_token } => Frame::AuthRefresh(proto::AuthRefresh { access_token }),
         ClientFrame::Goodbye => Frame::Goodbye(proto::Goodbye { reason: "done".into() }),
+        ClientFrame::Task(call) => {
+            Frame::Task(proto::TaskCall { r#type: call.kind.name().to_owned(), payload: call.payload })
+        }
     };
     proto::ClientFrame { id: "f1".into(), frame: Some(frame) }.encode_to_vec().into()
 }
@@ -448,6 +457,9 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
             .prop_map(|(reply_to, results)| ServerFrame::AckResult { reply_to, results }),
         1 => (reply_to(), message_id(), any::<u64>()).prop_map(|(reply_to, id, sequence)| {
             ServerFrame::SendAck { reply_to, sent: Sent { id, status: "QUEUED", sequence } }
+        }),
+        1 => (reply_to(), object()).prop_map(|(reply_to, payload)| {
+            ServerFrame::TaskAnswer { reply_to, kind: "delegate_ack", payload: parsed(&payload) }
         }),
         1 => (reply_to(), prop::collection::vec("[a-z:]{1,9}", 0..3), any::<u32>()).prop_map(|(reply_to, scopes, at)| {
             ServerFrame::AuthRefreshed { reply_to, scopes, expires: Timestamp::from_millis(at.into()) }
@@ -619,6 +631,11 @@ fn told(bytes: &[u8]) -> Value {
             put("status", ack.status.into());
             put("sequence", ack.sequence.into());
             "send_ack"
+        }
+        Frame::TaskAnswer(answer) => {
+            payload = parsed(&answer.payload).as_object().unwrap().clone();
+            assert_eq!(answer.r#type, "delegate_ack");
+            "delegate_ack"
         }
         Frame::AuthRefreshed(refreshed) => {
             put("scopes", json!(refreshed.scopes));

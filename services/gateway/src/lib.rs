@@ -46,6 +46,8 @@ pub struct Config {
     pub auth: Vec<String>,
     /// Where routers are, likewise.
     pub routers: Vec<String>,
+    /// Where federation is, likewise; empty: the cell has none.
+    pub federation: Vec<String>,
     /// URI under which routers dial this gateway's gRPC listener.
     pub advertised: String,
     /// Secret of the service `gateway`.
@@ -156,6 +158,7 @@ struct Shared {
     config: Config,
     registry: registry::Registry,
     upstream: upstream::Upstream,
+    tasks: upstream::Tasks,
     feeds: feeds::Feeds,
     rest_sessions: connection::RestSessions,
     conductors: connection::conductor::Conductors,
@@ -202,6 +205,10 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
 
     let routers = Balanced::new(&config.routers, context).await?;
     let upstream = upstream::Upstream::new(routers, auth, bearer, context);
+    let federation = match &config.federation[..] {
+        [] => None,
+        addresses => Some(Balanced::new(addresses, context).await?),
+    };
 
     let lease = lease::Lease::new(context, config.revocation_silence.map(|most| (heard, most)));
     let feeds = feeds::Feeds::start(upstream.feeds(&lease, context), context);
@@ -212,6 +219,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         config,
         registry,
         upstream,
+        tasks: upstream::Tasks::new(federation),
         feeds,
         rest_sessions: connection::RestSessions::default(),
         conductors: connection::conductor::Conductors::default(),

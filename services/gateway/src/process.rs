@@ -24,6 +24,7 @@ pub struct GatewaySettings {
     advertised: Option<String>,
     auth: Vec<String>,
     routers: Vec<String>,
+    federation: Vec<String>,
     secret: Option<SecretString>,
     secret_file: Option<PathBuf>,
     jwt_secret: Option<SecretString>,
@@ -87,6 +88,7 @@ impl Default for GatewaySettings {
             advertised: None,
             auth: vec!["http://127.0.0.1:8783".to_owned()],
             routers: vec!["http://127.0.0.1:8782".to_owned()],
+            federation: Vec::new(),
             secret: None,
             secret_file: None,
             jwt_secret: None,
@@ -146,6 +148,7 @@ impl GatewaySettings {
         Ok(Config {
             auth: self.auth.clone(),
             routers: self.routers.clone(),
+            federation: self.federation.clone(),
             advertised: self.advertised()?,
             secret: required_secret("secret", self.secret.clone(), self.secret_file.as_deref(), 16)?,
             hs256: secret("jwt_secret", self.jwt_secret.clone(), self.jwt_secret_file.as_deref())?,
@@ -209,7 +212,7 @@ impl Service for GatewayProcess {
         ("WS_AUTH_TIMEOUT", "auth_timeout_ms"),
         ("WS_PATH", "path"),
     ];
-    const LISTS: &'static [&'static str] = &["auth", "routers", "allowed_origins", "trusted_proxies"];
+    const LISTS: &'static [&'static str] = &["auth", "routers", "federation", "allowed_origins", "trusted_proxies"];
     type Settings = GatewaySettings;
 
     fn process(settings: &GatewaySettings) -> ProcessSettings {

@@ -5,6 +5,7 @@ mod daemon;
 mod feeds;
 mod outgoing;
 mod settle_line;
+mod tasks;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use waystation_wire::{
 use combiner::Combiner;
 pub(crate) use feeds::{FeedCalls, FeedUnread, Witness};
 use settle_line::SettleLine;
+pub(crate) use tasks::Tasks;
 
 /// Longest wait for an answer; after it the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(5);

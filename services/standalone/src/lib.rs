@@ -212,6 +212,7 @@ impl Standalone {
         let gateway = waystation_gateway::Config {
             auth: vec![endpoints.auth.clone()],
             routers: vec![endpoints.router.clone()],
+            federation: vec![endpoints.federation.clone()],
             advertised: endpoints.gateway_grpc.clone(),
             secret: gateway_account.secret,
             hs256: options.hs256,

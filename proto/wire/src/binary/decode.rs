@@ -13,7 +13,7 @@ use crate::frame::{ClientFrame, FrameError, Received};
 use crate::payload::{
     AckPayload, AuthPayload, AuthRefreshPayload, Client, ExtendPayload, GoodbyePayload, HeartbeatPayload, NackPayload,
     Payload as _, Refusal, RejectPayload, Resume, ResumeFeed, ResumeMailbox, SendPayload, SubscribePayload,
-    To as Addressed, UnsubscribePayload, shortened,
+    To as Addressed, UnsubscribePayload, shortened, task,
 };
 
 /// Reads a frame.
@@ -72,6 +72,9 @@ fn read(frame: Frame) -> Result<ClientFrame, Refusal> {
         Frame::Extend(proto::Extend { event_id }) => ExtendPayload { event_id }.read(),
         Frame::Send(send) => send_payload(send)?.read(),
         Frame::AuthRefresh(proto::AuthRefresh { access_token }) => AuthRefreshPayload { access_token }.read(),
+        Frame::Task(proto::TaskCall { r#type, payload }) => {
+            task(&r#type, if payload.is_empty() { bytes::Bytes::from_static(b"{}") } else { payload })
+        }
         Frame::Goodbye(proto::Goodbye { reason }) => GoodbyePayload { reason: given(reason) }.read(),
     }
 }

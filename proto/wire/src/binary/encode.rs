@@ -159,6 +159,10 @@ fn content(frame: &ServerFrame, now: Timestamp) -> Option<Frame> {
             status: sent.status.to_owned(),
             sequence: sent.sequence,
         }),
+        ServerFrame::TaskAnswer { kind, payload, .. } => {
+            let payload = payload.to_string().into();
+            Frame::TaskAnswer(proto::TaskAnswer { r#type: (*kind).to_owned(), payload })
+        }
         ServerFrame::AuthRefreshed { scopes, expires, .. } => {
             Frame::AuthRefreshed(proto::AuthRefreshed { scopes: scopes.clone(), expires_ms: expires.as_millis() })
         }

@@ -30,6 +30,7 @@ pub fn encode(frame: &ServerFrame, stamp: FrameStamp, out: &mut Vec<u8>) {
         | ServerFrame::RateLimit { .. }
         | ServerFrame::AckResult { .. }
         | ServerFrame::SendAck { .. }
+        | ServerFrame::TaskAnswer { .. }
         | ServerFrame::AuthRefreshed { .. }
         | ServerFrame::Reconnect { .. } => {
             let (kind, payload) = payload(frame, stamp.now);
@@ -283,6 +284,7 @@ fn payload(frame: &ServerFrame, now: Timestamp) -> (&'static str, Value) {
             let payload = json!({"messageId": sent.id.as_str(), "status": sent.status, "sequence": sent.sequence});
             ("send_ack", payload)
         }
+        ServerFrame::TaskAnswer { kind, payload, .. } => (*kind, payload.clone()),
         ServerFrame::AuthRefreshed { scopes, expires, .. } => {
             ("auth_refreshed", json!({"scopes": scopes, "expiresAt": expires.to_string()}))
         }

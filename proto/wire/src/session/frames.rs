@@ -39,6 +39,7 @@ impl Session {
             ClientFrame::Reject { id: event, reason } => self.take_reject(id, &event, reason, now),
             ClientFrame::Extend { id: event } => self.take_extend(id, &event, now),
             ClientFrame::Send(message) => self.take_send(id, message, now),
+            ClientFrame::Task(call) => self.take_task(id, call, now),
             ClientFrame::AuthRefresh { access_token } => self.take_renewal(id, access_token, now),
             ClientFrame::Goodbye => {
                 self.said_goodbye = true;

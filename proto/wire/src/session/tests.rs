@@ -15,6 +15,7 @@ use crate::frame::{
 };
 
 mod feed;
+mod tasks;
 
 struct World {
     session: Session,
@@ -77,7 +78,8 @@ impl World {
         let config = SessionConfig::default();
         let mut opening = opening(activation);
         opening.allowance.window.entries = window;
-        let scopes = [Scope::MessagesRead, Scope::MessagesWrite].into_iter().collect();
+        let scopes = [Scope::MessagesRead, Scope::MessagesWrite, Scope::FederationRead, Scope::FederationWrite];
+        let scopes = scopes.into_iter().collect();
         let session = Session::new(config, profile, opening, scopes, now);
         let mut world = World { session, now, sent: Vec::new(), asked: Vec::new() };
         world.run();

@@ -10,7 +10,7 @@ use waystation_domain::{
 
 use crate::close::CloseCode;
 use crate::follow::FollowRequest;
-use crate::frame::{ErrorCode, Outgoing, Sent, ServerFrame};
+use crate::frame::{ErrorCode, Outgoing, Sent, ServerFrame, TaskCall};
 
 /// Numbers of a session; the same for all of a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +200,13 @@ pub enum Command {
         /// The message.
         message: Box<Outgoing>,
     },
+    /// Make a call about tasks, then [`super::Session::handle_called`].
+    Call {
+        /// The frame.
+        reply_to: Option<String>,
+        /// The call.
+        call: Box<TaskCall>,
+    },
     /// Judge a new token, then [`super::Session::handle_refreshed`].
     Renew {
         /// The frame.
@@ -232,7 +239,7 @@ pub struct SendRefused {
     /// For people.
     pub message: String,
     /// Where.
-    pub field: Option<&'static str>,
+    pub field: Option<String>,
     /// More exactly why.
     pub reason: Option<&'static str>,
     /// The organization sends too much: when to try again, and how many a second it may.
@@ -241,6 +248,9 @@ pub struct SendRefused {
 
 /// What became of a message of a daemon.
 pub type SendOutcome = Result<Sent, SendRefused>;
+
+/// What came of a call about tasks: type and payload of the answer.
+pub type CallOutcome = Result<(&'static str, serde_json::Value), SendRefused>;
 
 /// A token that took the place of the one before.
 #[derive(Clone, Debug)]

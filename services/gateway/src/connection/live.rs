@@ -11,8 +11,8 @@ use waystation_domain::{FeedPoint, MessageId, ReportedStatus, Subscriptions};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_wire::{
-    CallFailed, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FeedNews, FrameError, Note, Opening,
-    ReadResult, Received, Renewed, SendOutcome, Session, SettleAnswer,
+    CallFailed, CallOutcome, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FeedNews, FrameError, Note,
+    Opening, ReadResult, Received, Renewed, SendOutcome, Session, SettleAnswer,
 };
 
 use super::outlet::{Incoming, Outlet};
@@ -54,6 +54,7 @@ enum Answer {
     Compared(Result<CompareAnswer, CallFailed>),
     Subscribed(Result<Option<FeedPoint>, CallFailed>),
     Sent(Option<String>, SendOutcome),
+    Called(CallOutcome),
     /// And the term in which it was asked for.
     Reopened(Result<Opening, Option<Ending>>, u64),
 }
@@ -262,6 +263,7 @@ impl Live {
             Answer::Compared(compared) => self.session.handle_compared(compared, now),
             Answer::Subscribed(subscribed) => self.session.handle_subscribed(subscribed, now),
             Answer::Sent(reply_to, outcome) => self.session.handle_sent(reply_to, outcome, now),
+            Answer::Called(outcome) => self.session.handle_called(outcome, now),
             Answer::Reopened(reopened, term) => {
                 self.opened.term = term;
                 self.session.handle_reopened(reopened, now);
@@ -329,6 +331,7 @@ impl Live {
                 | Command::Settle(_)
                 | Command::Compare { .. }
                 | Command::Subscribe(_)
+                | Command::Call { .. }
                 | Command::Route { .. } => self.call(command),
             }
         }
@@ -398,6 +401,10 @@ impl Live {
                 let id =
                     message.id.clone().unwrap_or_else(|| MessageId::minted(self.parts.context.entropy.large_number()));
                 Box::pin(async move { Answer::Sent(reply_to, upstream.send(&token, id, *message).await) })
+            }
+            Command::Call { call, .. } => {
+                let (tasks, token) = (self.parts.tasks.clone(), self.opened.request.token.clone());
+                Box::pin(async move { Answer::Called(tasks.call(&token, *call).await) })
             }
             Command::Send(_)
             | Command::Close(_)

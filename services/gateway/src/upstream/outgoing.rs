@@ -84,7 +84,7 @@ fn refused(status: &Status) -> SendRefused {
     let named = reason.unwrap_or(ErrorReason::Unavailable).as_str_name();
     let reason = Some(named.strip_prefix("ERROR_REASON_").unwrap_or(named));
     let limited = limit_of(status).and_then(|most| Some((retry_after_of(status)?, most)));
-    SendRefused { code, message: status.message().to_owned(), field, reason, limited }
+    SendRefused { code, message: status.message().to_owned(), field: field.map(str::to_owned), reason, limited }
 }
 
 /// The member of the frame that a field of the request stands for.

@@ -39,6 +39,8 @@ const ROUTERS_AND_OPERATORS: Rule = rule(InternalAndOperators(&["router"]), Tena
 const VERIFIERS: Rule = rule(Internal(&["gateway", "router", "federation"]), Tenancy::All);
 const DAEMONS: Rule = rule(Daemons, Tenancy::Own);
 const WRITING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
+const DELEGATING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::FederationWrite), tenancy: Tenancy::Own };
+const ASKING_DAEMONS: Rule = Rule { callers: Daemons, scope: Some(Scope::FederationRead), tenancy: Tenancy::Own };
 const WRITERS: Rule = Rule { callers: DaemonsAndUsers, scope: Some(Scope::MessagesWrite), tenancy: Tenancy::Own };
 
 /// Watching events by the conductor's dialect.
@@ -248,4 +250,20 @@ frames! {
     AuthRefresh = "auth_refresh", DAEMONS;
     /// Ends.
     Goodbye = "goodbye", DAEMONS;
+    /// Says what it can do.
+    Register = "register", DELEGATING_DAEMONS;
+    /// Takes no tasks any more.
+    Deregister = "deregister", DELEGATING_DAEMONS;
+    /// Asks who can do something.
+    QueryCapabilities = "query_capabilities", ASKING_DAEMONS;
+    /// Hands a task on.
+    Delegate = "delegate", DELEGATING_DAEMONS;
+    /// Says whether it wants a task.
+    DelegationResponse = "delegation_response", DELEGATING_DAEMONS;
+    /// Says how a task goes.
+    DelegationProgress = "delegation_progress", DELEGATING_DAEMONS;
+    /// Has done a task, or failed.
+    DelegationResult = "delegation_result", DELEGATING_DAEMONS;
+    /// Does not want a task done any more.
+    DelegationCancel = "delegation_cancel", DELEGATING_DAEMONS;
 }

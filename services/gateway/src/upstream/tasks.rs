@@ -1,0 +1,543 @@
+//! Daemons' calls about tasks, in the words of federation and back. Federation judges them by the daemon's own token.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Code, Request, Response, Status};
+use waystation_domain::policy::FrameKind;
+use waystation_proto::common::v1::ErrorReason;
+use waystation_proto::federation::v1::complete_delegation_request::Verdict;
+use waystation_proto::federation::v1::federation_service_client::FederationServiceClient;
+use waystation_proto::federation::v1::{self as wire};
+use waystation_rpc::{Balanced, Fault, field_of, limit_of, reason_of, retry_after_of};
+use waystation_wire::{CallOutcome, ErrorCode, SendRefused, TaskCall, read_task};
+
+use super::PATIENCE;
+
+type Federation = FederationServiceClient<Balanced>;
+/// Type and payload of the answer.
+type Answer = (&'static str, Value);
+
+/// Why a call came to nothing.
+enum Failed {
+    /// The payload is not what the frame carries: what is wrong, and where.
+    Payload(String, Option<String>),
+    /// Federation said so, or did not answer.
+    Status(Status),
+}
+
+impl From<(String, Option<String>)> for Failed {
+    fn from((message, field): (String, Option<String>)) -> Failed {
+        Failed::Payload(message, field)
+    }
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Failed {
+        Failed::Status(status)
+    }
+}
+
+/// A capability by its name alone, or with what is needed of it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Capability {
+    Name(String),
+    Full {
+        name: String,
+        #[serde(default)]
+        version: String,
+        level: Option<u32>,
+    },
+}
+
+impl From<Capability> for wire::Capability {
+    fn from(capability: Capability) -> wire::Capability {
+        match capability {
+            Capability::Name(name) => wire::Capability { name, ..Default::default() },
+            Capability::Full { name, version, level } => wire::Capability { name, version, level },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Register {
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    max_concurrent: u32,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    region: String,
+    #[serde(default)]
+    tier: String,
+    #[serde(default)]
+    weight: u32,
+    token_limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Query {
+    #[serde(default)]
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    region: String,
+    #[serde(default)]
+    limit: u32,
+    #[serde(default)]
+    after: String,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    #[serde(default)]
+    id: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    description: String,
+    priority: Option<String>,
+    payload: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    offer_ms: Option<u64>,
+    start_ms: Option<u64>,
+    run_ms: Option<u64>,
+    overall_ms: Option<u64>,
+    heartbeat_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delegate {
+    #[serde(default)]
+    request_id: String,
+    #[serde(default)]
+    to_orchestrator_id: String,
+    task: Task,
+    #[serde(default)]
+    required_capabilities: Vec<Capability>,
+    #[serde(default)]
+    preferred_orchestrator_ids: Vec<String>,
+    #[serde(default)]
+    excluded_orchestrator_ids: Vec<String>,
+    #[serde(default)]
+    region: String,
+    strategy: Option<String>,
+    #[serde(default)]
+    affinity: String,
+    #[serde(default)]
+    tokens: u64,
+    #[serde(default)]
+    limits: Limits,
+    max_retries: Option<u32>,
+    #[serde(default)]
+    parent_delegation_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Respond {
+    delegation_id: String,
+    attempt: u32,
+    accepted: bool,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    estimated_completion: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    delegation_id: String,
+    attempt: u32,
+    progress: u32,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    delegation_id: String,
+    attempt: u32,
+    status: String,
+    result: Option<Box<RawValue>>,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancel {
+    delegation_id: String,
+    #[serde(default)]
+    reason: String,
+}
+
+fn refused<T>(field: &str, problem: &str) -> Result<T, Failed> {
+    Err(Failed::Payload(problem.to_owned(), Some(format!("payload.{field}"))))
+}
+
+fn all<T, U: From<T>>(values: Vec<T>) -> Vec<U> {
+    values.into_iter().map(U::from).collect()
+}
+
+fn bytes(json: Option<Box<RawValue>>) -> bytes::Bytes {
+    json.map_or_else(bytes::Bytes::new, |json| String::from(Box::<str>::from(json)).into())
+}
+
+fn duration(millis: Option<u64>) -> Option<prost_types::Duration> {
+    let millis = millis?;
+    let nanos = i32::try_from(millis % 1_000).unwrap_or(0) * 1_000_000;
+    Some(prost_types::Duration { seconds: i64::try_from(millis / 1_000).unwrap_or(i64::MAX), nanos })
+}
+
+/// A word as the contract spells it: `round-robin` is STRATEGY_ROUND_ROBIN.
+fn named<T: Default>(
+    field: &str,
+    prefix: &str,
+    word: Option<String>,
+    known: fn(&str) -> Option<T>,
+) -> Result<T, Failed> {
+    let Some(word) = word else { return Ok(T::default()) };
+    let name = format!("{prefix}{}", word.to_uppercase().replace('-', "_"));
+    known(&name).map_or_else(|| refused(field, "is not known"), Ok)
+}
+
+fn delegate(payload: Delegate) -> Result<wire::DelegateTaskRequest, Failed> {
+    let Task { id, kind, description, priority, payload: data } = payload.task;
+    let priority = named("task.priority", "TASK_PRIORITY_", priority, wire::TaskPriority::from_str_name)?;
+    let strategy = named("strategy", "STRATEGY_", payload.strategy, wire::Strategy::from_str_name)?;
+    let task = wire::Task { id, r#type: kind, description, priority: priority.into(), payload: bytes(data) };
+    let Limits { offer_ms, start_ms, run_ms, overall_ms, heartbeat_ms } = payload.limits;
+    Ok(wire::DelegateTaskRequest {
+        organization_id: String::new(),
+        request_id: payload.request_id,
+        from_orchestrator_id: String::new(),
+        to_orchestrator_id: payload.to_orchestrator_id,
+        task: Some(task),
+        required_capabilities: all(payload.required_capabilities),
+        preferred_orchestrator_ids: payload.preferred_orchestrator_ids,
+        excluded_orchestrator_ids: payload.excluded_orchestrator_ids,
+        region: payload.region,
+        strategy: strategy.into(),
+        affinity: payload.affinity,
+        tokens: payload.tokens,
+        limits: Some(wire::DelegationLimits {
+            offer: duration(offer_ms),
+            start: duration(start_ms),
+            run: duration(run_ms),
+            overall: duration(overall_ms),
+            heartbeat: duration(heartbeat_ms),
+        }),
+        max_retries: payload.max_retries,
+        parent_delegation_id: payload.parent_delegation_id,
+    })
+}
+
+fn verdict(outcome: Outcome) -> Result<wire::CompleteDelegationRequest, Failed> {
+    let verdict = match (outcome.status.as_str(), outcome.error) {
+        ("completed", _) => Verdict::Result(bytes(outcome.result)),
+        ("failed", Some(error)) => Verdict::Error(error),
+        ("failed", None) => return refused("error", "must be present"),
+        _ => return refused("status", "must be completed or failed"),
+    };
+    Ok(wire::CompleteDelegationRequest {
+        delegation_id: outcome.delegation_id,
+        attempt: outcome.attempt,
+        verdict: Some(verdict),
+        ..Default::default()
+    })
+}
+
+/// What a report did, for whoever made it.
+fn reported(delegation: &str, outcome: wire::ReportOutcome) -> Answer {
+    let name = outcome.as_str_name();
+    let outcome = name.strip_prefix("REPORT_OUTCOME_").unwrap_or(name);
+    ("delegation_ack", json!({"delegationId": delegation, "outcome": outcome}))
+}
+
+fn shown(status: wire::OrchestratorStatus) -> Value {
+    let standing = status.standing().as_str_name();
+    let standing = standing.strip_prefix("STANDING_").unwrap_or(standing).to_lowercase();
+    let orchestrator = status.orchestrator.unwrap_or_default();
+    let capability = |capability: wire::Capability| {
+        let mut shown = json!({"name": capability.name});
+        if !capability.version.is_empty() {
+            shown["version"] = capability.version.into();
+        }
+        if let Some(level) = capability.level {
+            shown["level"] = level.into();
+        }
+        shown
+    };
+    json!({
+        "id": orchestrator.orchestrator_id,
+        "name": orchestrator.name,
+        "region": orchestrator.region,
+        "capabilities": orchestrator.capabilities.into_iter().map(capability).collect::<Vec<_>>(),
+        "status": standing,
+        "free": status.free,
+    })
+}
+
+/// Calls about tasks, if the cell has federation. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Tasks(Option<Federation>);
+
+impl Tasks {
+    pub(crate) fn new(federation: Option<Balanced>) -> Tasks {
+        Tasks(federation.map(Federation::new))
+    }
+
+    /// Makes a call of a daemon; `fresh` names a delegation whose request has no id.
+    pub(crate) async fn call(&self, token: &SecretString, call: TaskCall) -> CallOutcome {
+        let Some(federation) = self.0.clone() else {
+            return Err(told(Failed::Status(Status::unimplemented("this cell has no federation"))));
+        };
+        let bearer = format!("Bearer {}", token.expose_secret()).parse::<MetadataValue<Ascii>>();
+        let Ok(bearer) = bearer else {
+            return Err(told(Failed::Status(Fault::field("authorization", "is not a token").into())));
+        };
+        Caller { federation, bearer }.call(call).await.map_err(told)
+    }
+}
+
+struct Caller {
+    federation: Federation,
+    bearer: MetadataValue<Ascii>,
+}
+
+impl Caller {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.bearer.clone());
+        request.set_timeout(PATIENCE);
+        request
+    }
+
+    async fn call(mut self, call: TaskCall) -> Result<Answer, Failed> {
+        match call.kind {
+            FrameKind::Register => {
+                let said: Register = read_task(&call)?;
+                let orchestrator = wire::Orchestrator {
+                    orchestrator_id: String::new(),
+                    name: said.name,
+                    region: said.region,
+                    tier: said.tier,
+                    capabilities: all(said.capabilities),
+                    max_concurrent: said.max_concurrent,
+                    weight: said.weight,
+                    token_limit: said.token_limit,
+                };
+                let request =
+                    wire::RegisterOrchestratorRequest { orchestrator: Some(orchestrator), ..Default::default() };
+                self.federation.register_orchestrator(self.request(request)).await?;
+                Ok(("registered", json!({})))
+            }
+            FrameKind::Deregister => {
+                let request = self.request(wire::DeregisterOrchestratorRequest::default());
+                let answer = self.federation.deregister_orchestrator(request).await?.into_inner();
+                Ok(("deregistered", json!({"wasRegistered": answer.was_registered})))
+            }
+            FrameKind::QueryCapabilities => {
+                let Query { capabilities, region, limit, after } = read_task(&call)?;
+                let request = wire::ListOrchestratorsRequest {
+                    capabilities: all(capabilities),
+                    region,
+                    page_size: limit,
+                    page_token: after,
+                    ..Default::default()
+                };
+                let answer = self.federation.list_orchestrators(self.request(request)).await?.into_inner();
+                let mut payload = json!({"orchestrators": all_shown(answer.orchestrators)});
+                if !answer.next_page_token.is_empty() {
+                    payload["next"] = answer.next_page_token.into();
+                }
+                Ok(("capabilities", payload))
+            }
+            FrameKind::Delegate => {
+                let request = delegate(read_task(&call)?)?;
+                let answer = self.federation.delegate_task(self.request(request)).await?.into_inner();
+                let state = answer.state().as_str_name();
+                let mut payload = json!({
+                    "delegationId": answer.delegation_id,
+                    "state": state.strip_prefix("DELEGATION_STATE_").unwrap_or(state),
+                    "duplicate": answer.duplicate,
+                });
+                if !answer.assignee_id.is_empty() {
+                    payload["assignee"] = answer.assignee_id.into();
+                }
+                Ok(("delegate_ack", payload))
+            }
+            FrameKind::DelegationResponse => {
+                let said: Respond = read_task(&call)?;
+                let request = wire::RespondToDelegationRequest {
+                    delegation_id: said.delegation_id.clone(),
+                    attempt: said.attempt,
+                    accepted: said.accepted,
+                    reason: said.reason,
+                    estimated_completion: said.estimated_completion,
+                    ..Default::default()
+                };
+                let answer =
+                    self.federation.respond_to_delegation(self.request(request)).await.map(Response::into_inner)?;
+                Ok(reported(&said.delegation_id, answer.outcome()))
+            }
+            FrameKind::DelegationProgress => {
+                let said: Progress = read_task(&call)?;
+                let request = wire::ReportProgressRequest {
+                    delegation_id: said.delegation_id.clone(),
+                    attempt: said.attempt,
+                    progress: said.progress,
+                    message: said.message,
+                    ..Default::default()
+                };
+                let answer = self.federation.report_progress(self.request(request)).await?.into_inner();
+                Ok(reported(&said.delegation_id, answer.outcome()))
+            }
+            FrameKind::DelegationResult => {
+                let request = verdict(read_task(&call)?)?;
+                let delegation = request.delegation_id.clone();
+                let answer = self.federation.complete_delegation(self.request(request)).await?.into_inner();
+                Ok(reported(&delegation, answer.outcome()))
+            }
+            FrameKind::DelegationCancel => {
+                let Cancel { delegation_id, reason } = read_task(&call)?;
+                let request = wire::CancelDelegationRequest {
+                    delegation_id: delegation_id.clone(),
+                    reason,
+                    ..Default::default()
+                };
+                self.federation.cancel_delegation(self.request(request)).await?;
+                Ok(reported(&delegation_id, wire::ReportOutcome::Taken))
+            }
+            FrameKind::Auth
+            | FrameKind::Heartbeat
+            | FrameKind::Subscribe
+            | FrameKind::Unsubscribe
+            | FrameKind::Ack
+            | FrameKind::Nack
+            | FrameKind::Reject
+            | FrameKind::Extend
+            | FrameKind::Send
+            | FrameKind::AuthRefresh
+            | FrameKind::Goodbye => Err(Failed::Status(Status::internal("is no call about tasks"))),
+        }
+    }
+}
+
+fn all_shown(orchestrators: Vec<wire::OrchestratorStatus>) -> Vec<Value> {
+    orchestrators.into_iter().map(shown).collect()
+}
+
+/// A failure in the words of the daemon protocol.
+fn told(failed: Failed) -> SendRefused {
+    let status = match failed {
+        Failed::Payload(message, field) => {
+            let reason = Some("INVALID_FIELD");
+            return SendRefused { code: ErrorCode::InvalidMessage, message, field, reason, limited: None };
+        }
+        Failed::Status(status) => status,
+    };
+    let reason = reason_of(&status);
+    let code = match status.code() {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::FailedPrecondition
+        | Code::AlreadyExists
+        | Code::Unimplemented => ErrorCode::InvalidMessage,
+        Code::ResourceExhausted => ErrorCode::RateLimited,
+        Code::PermissionDenied => ErrorCode::InsufficientScope,
+        Code::Unauthenticated => ErrorCode::NotAuthenticated,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => ErrorCode::InternalError,
+    };
+    let named = reason.unwrap_or(ErrorReason::Unavailable).as_str_name();
+    let reason = Some(named.strip_prefix("ERROR_REASON_").unwrap_or(named));
+    let limited = limit_of(&status).and_then(|most| Some((retry_after_of(&status)?, most)));
+    let field = field_of(&status).map(|field| member(&field));
+    SendRefused { code, message: status.message().to_owned(), field, reason, limited }
+}
+
+/// The member of the payload that a field of the request stands for: `required_capabilities[0].name` is
+/// `payload.requiredCapabilities[0].name`.
+fn member(field: &str) -> String {
+    let field = field.strip_prefix("orchestrator.").unwrap_or(field);
+    let mut member = String::from("payload.");
+    let mut letters = field.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '_' => member.extend(letters.next().map(|next| next.to_ascii_uppercase())),
+            letter => member.push(letter),
+        }
+    }
+    member
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(kind: FrameKind, payload: &'static str) -> TaskCall {
+        TaskCall { kind, payload: payload.into() }
+    }
+
+    #[test]
+    fn fields_are_named_as_in_the_frame() {
+        assert_eq!(member("required_capabilities[0].name"), "payload.requiredCapabilities[0].name");
+        assert_eq!(member("orchestrator.max_concurrent"), "payload.maxConcurrent");
+        assert_eq!(member("task.payload"), "payload.task.payload");
+    }
+
+    #[test]
+    fn a_task_is_read_as_it_stands() {
+        let text = r#"{"task":{"id":"t","type":"code","priority":"high","payload":{"a":[1, 2]}},"strategy":"round-robin",
+            "requiredCapabilities":["research",{"name":"testing","level":2}],"limits":{"offerMs":1500}}"#;
+        let request = delegate(read_task(&call(FrameKind::Delegate, text)).unwrap()).ok().unwrap();
+        let task = request.task.clone().unwrap();
+        assert_eq!((task.priority(), &task.payload[..]), (wire::TaskPriority::High, &br#"{"a":[1, 2]}"#[..]));
+        assert_eq!(request.strategy(), wire::Strategy::RoundRobin);
+        assert_eq!(request.required_capabilities[1].level, Some(2));
+        let offer = request.limits.unwrap().offer.unwrap();
+        assert_eq!((offer.seconds, offer.nanos), (1, 500_000_000));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let field = |failed: Failed| match failed {
+            Failed::Payload(_, field) => field.unwrap_or_default(),
+            Failed::Status(status) => panic!("{status}"),
+        };
+        let delegated = |text| {
+            let read = read_task(&call(FrameKind::Delegate, text)).map_err(Failed::from);
+            field(read.and_then(delegate).err().unwrap())
+        };
+        assert_eq!(delegated("{}"), "payload.task");
+        assert_eq!(delegated(r#"{"task":{"priority":"soon"}}"#), "payload.task.priority");
+        assert_eq!(delegated(r#"{"task":{},"strategy":"best"}"#), "payload.strategy");
+        assert_eq!(delegated(r#"{"task":{},"maxRetries":-1}"#), "payload.maxRetries");
+        let ended = |text| {
+            let read = read_task(&call(FrameKind::DelegationResult, text)).map_err(Failed::from);
+            field(read.and_then(verdict).err().unwrap())
+        };
+        assert_eq!(ended(r#"{"delegationId":"d","attempt":1,"status":"done"}"#), "payload.status");
+        assert_eq!(ended(r#"{"delegationId":"d","attempt":1,"status":"failed"}"#), "payload.error");
+        assert_eq!(ended(r#"{"delegationId":"d","status":"failed"}"#), "payload.attempt");
+    }
+}
