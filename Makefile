@@ -9,7 +9,7 @@ run: ## all services in one process, on the documented ports
 	@exec target/release/waystation-standalone
 
 .PHONY: demo
-demo: ## two daemons, an offline backlog, a broken line; ends by itself
+demo: ## two daemons, an offline backlog, a broken line, a task that is handed on; ends by itself
 	@$(CARGO) run --release --locked --quiet -p waystation-tests --bin waystation-demo
 
 .PHONY: test

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-use waystation_tests::{Backend, Cell, eventually};
+use serde_json::{Value, json};
+use waystation_proto::federation::v1::{
+    ExplainDelegationRequest, GetDelegationRequest, ListOrchestratorsRequest, Standing,
+};
+use waystation_tests::{Backend, Cell, Daemon, eventually};
 
 fn tell(text: &str) {
     println!("{text}");
@@ -20,6 +23,57 @@ async fn acknowledged(backend: &Backend, orchestrator: &str) {
 
 async fn gone(backend: &Backend, orchestrator: &str) {
     eventually("the session has ended", async || backend.sessions(orchestrator).await.is_empty().then_some(())).await;
+}
+
+/// What a daemon is told of a task.
+async fn news(who: &str, daemon: &mut Daemon) -> Value {
+    let mut event = daemon.events(1).await.remove(0);
+    daemon.ack(std::slice::from_ref(&event)).await;
+    tell(&format!("   {who} hears {}", event["eventType"].as_str().unwrap()));
+    event["data"].take()
+}
+
+/// One daemon hands a task to another, and anybody may ask why.
+async fn hand_on(cell: &Cell, alma: &mut Daemon, bert: &mut Daemon) {
+    tell("\n5. A task: alma needs research done, and does not say by whom.");
+    bert.ask("register", json!({"capabilities": ["research"], "maxConcurrent": 2})).await;
+    let mut federation = cell.backend().federation;
+    eventually("bert is seen", async || {
+        let listed = federation.list_orchestrators(ListOrchestratorsRequest::default()).await.unwrap().into_inner();
+        (listed.orchestrators.first()?.standing() == Standing::Online).then_some(())
+    })
+    .await;
+    let task = json!({"task": {"id": "t-1", "type": "research"}, "requiredCapabilities": ["research"]});
+    let id = alma.ask("delegate", task).await["payload"]["delegationId"].as_str().unwrap().to_owned();
+    let offer = news("bert", bert).await;
+    let report = json!({"delegationId": id, "attempt": offer["attempt"]});
+    let with = |more: Value| {
+        let mut report = report.clone();
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        report
+    };
+    bert.ask("delegation_response", with(json!({"accepted": true}))).await;
+    news("alma", alma).await;
+    bert.ask("delegation_result", with(json!({"status": "completed", "result": {"answer": 42}}))).await;
+    let result = news("alma", alma).await;
+    assert_eq!(result["result"], json!({"answer": 42}));
+    let explain = ExplainDelegationRequest { delegation_id: id, ..Default::default() };
+    let explained = federation.explain_delegation(explain).await.unwrap().into_inner();
+    for decision in explained.decisions {
+        let scores = decision.scores.iter().map(|score| format!("{} {}", score.orchestrator_id, score.total));
+        tell(&format!(
+            "   why: {}, of {} registered; scores: {:?}",
+            decision.summary,
+            decision.seen,
+            scores.collect::<Vec<_>>()
+        ));
+    }
+    let task = json!({"task": {}, "requiredCapabilities": ["ml-training"], "limits": {"overallMs": 1000}});
+    let id = alma.ask("delegate", task).await["payload"]["delegationId"].as_str().unwrap().to_owned();
+    let get = GetDelegationRequest { delegation_id: id, ..Default::default() };
+    let waiting = federation.get_delegation(get).await.unwrap().into_inner().delegation.unwrap();
+    tell(&format!("   another one waits: {}", waiting.why_pending));
+    assert_eq!(news("alma", alma).await["state"], "EXPIRED");
 }
 
 #[tokio::main]
@@ -88,7 +142,9 @@ async fn main() {
         tell(&format!("   {orchestrator}: accepted {accepted}, acknowledged {acknowledged}, unaccounted for 0"));
     }
 
-    tell("\n5. The gateway stops: it tells its daemons when to come back.");
+    hand_on(&cell, &mut alma, &mut bert).await;
+
+    tell("\n6. The gateway stops: it tells its daemons when to come back.");
     let (told, ()) = tokio::join!(alma.next_of("reconnect"), cell.stop());
     tell(&format!("   alma: {}", told["payload"]));
     tokio::time::timeout(Duration::from_secs(5), alma.close_code()).await.ok();
