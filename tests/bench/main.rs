@@ -10,6 +10,7 @@ mod doors;
 mod feeds;
 mod scenarios;
 mod scripts;
+mod tasks;
 mod usage;
 
 use clients::{Kept, Server};
@@ -106,6 +107,22 @@ async fn main() {
             "memory of all processes for an organization with its subscriber, KiB",
         ];
         fleets(names, feeds::many).await;
+    }
+    if wanted("tasks") {
+        for among in [100, 10_000] {
+            let [usual, dearest] = tasks::chosen(among);
+            println!(
+                "| a choice among {among} who could do it, p99 µs: power-of-two, weighted | {usual:.1}, {dearest:.1} | |"
+            );
+        }
+        let names = ["tasks handed on, accepted and done by 4, per second", "CPU of the server for each, µs"];
+        rounds(names, tasks::delegated).await;
+        let names = [
+            "memory of the server for each of 10,000 registered, KiB",
+            "DelegateTask with 4 registered, p99 µs",
+            "with 10,004 registered, p99 µs",
+        ];
+        rounds(names, tasks::registered).await;
     }
     if wanted("validate") {
         let names = ["ValidateToken per second, 64 at once", "ValidateToken, p99 µs"];

@@ -334,7 +334,7 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     };
     for call in RestCall::ALL.iter().copied() {
-        let path = |thing: &str| call.path().replace("{orchestratorId}", thing);
+        let path = |thing: &str| call.path().replace("{orchestratorId}", thing).replace("{delegationId}", thing);
         if !call.rule().is_public() {
             assert_eq!(ask(call, &path("x"), Value::Null, None).await.0, 401, "{call:?}");
             for bad in ["x", "", &scene.daemon_token[..40]] {
@@ -394,7 +394,20 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
                 ask(call, &path(orchestrator), Value::Null, Some(&scene.backend_token)).await,
                 ask(call, &path("nobody"), Value::Null, Some(&scene.backend_token)).await,
             ),
+            RestCall::GetDelegation => (
+                ask(call, &path(&scene.things["delegation_id"]), Value::Null, Some(&scene.daemon_token)).await,
+                ask(call, &path("none"), Value::Null, Some(&scene.daemon_token)).await,
+            ),
+            RestCall::Delegate => {
+                let body = |parent: &str| json!({"task": {}, "parentDelegationId": parent});
+                (
+                    ask(call, &path(""), body(&scene.things["delegation_id"]), Some(&scene.daemon_token)).await,
+                    ask(call, &path(""), body("none"), Some(&scene.daemon_token)).await,
+                )
+            }
             RestCall::Heartbeat
+            | RestCall::ListFederation
+            | RestCall::GetFederation
             | RestCall::SetStatus
             | RestCall::SetPresence
             | RestCall::GetConfig

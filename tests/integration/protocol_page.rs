@@ -183,7 +183,7 @@ async fn every_rest_call_of_the_page_takes_place() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
     let calls = blocks(&page, "rest");
     let cell = Cell::start().await;
-    let mut refresh_token = String::new();
+    let (mut refresh_token, mut delegation) = (String::new(), String::new());
     let daemons_token = cell.token("orla").await;
     let mut unseen: Vec<RestCall> = RestCall::ALL.to_vec();
     // What has the form of another call of the page.
@@ -193,6 +193,7 @@ async fn every_rest_call_of_the_page_takes_place() {
         let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
         let known = RestCall::ALL.iter().copied().find(|call| {
             let plain = path.split('?').next().unwrap().replace("/orla", "/{orchestratorId}");
+            let plain = plain.replace("<delegation>", "{delegationId}");
             (call.method(), call.path()) == (method, plain.as_str())
         });
         let known = known.unwrap_or_else(|| panic!("{method} {path} is no call"));
@@ -200,6 +201,7 @@ async fn every_rest_call_of_the_page_takes_place() {
         let body = lines.next_if(|line| line.starts_with('{')).unwrap_or_default();
         let body = body.replace("<refreshToken>", &refresh_token);
         let body = if body.is_empty() { body } else { filled(&body, &cell, "").to_string() };
+        let path = &path.replace("<delegation>", &delegation);
         let (status, shown) = lines.next().unwrap().split_once(' ').unwrap();
         let bearer = if known == RestCall::GetHealth { &cell.dev.service_token } else { &daemons_token };
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
@@ -211,6 +213,9 @@ async fn every_rest_call_of_the_page_takes_place() {
         assert_eq!(response.status().as_str(), status, "{path}");
         let found: Value = serde_json::from_slice(response.body()).unwrap();
         agrees(&filled(shown, &cell, ""), &found, path);
+        if let Some(id) = found["delegationId"].as_str() {
+            id.clone_into(&mut delegation);
+        }
         if let Some(token) = found["refreshToken"].as_str() {
             refresh_token = token.to_owned();
         }

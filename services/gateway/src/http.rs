@@ -4,6 +4,7 @@ mod bearer;
 mod body;
 mod conductors;
 mod events;
+mod federation;
 mod login;
 mod messages;
 mod origins;
@@ -168,6 +169,10 @@ fn handler(call: RestCall) -> MethodRouter<Parts> {
         RestCall::ListMessages => get(messages::list),
         RestCall::GetConductorStatus => get(conductors::status),
         RestCall::GetHealth => get(profile::health),
+        RestCall::ListFederation => get(federation::orchestrators),
+        RestCall::Delegate => post(federation::delegate),
+        RestCall::GetDelegation => get(federation::status),
+        RestCall::GetFederation => get(federation::cluster),
         RestCall::GetKeys => get(profile::keys),
     }
 }

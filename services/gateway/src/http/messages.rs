@@ -120,9 +120,10 @@ fn content(message: &Message, id: &MessageId, author: &str, now: &str) -> Result
     Ok(data)
 }
 
-/// A refusal of the daemon protocol in the words of REST. The field is a member of the frame; here it stands alone.
-fn refusal(refused: &SendRefused) -> Refusal {
-    let field = refused.field.as_deref().map_or("", |field| field.rsplit('.').next().unwrap_or(field));
+/// A refusal of the daemon protocol in the words of REST. The field is a member of the frame; here that has no envelope.
+pub(super) fn refusal(refused: &SendRefused) -> Refusal {
+    let field = refused.field.as_deref().unwrap_or_default();
+    let field = ["payload.to.", "payload."].iter().find_map(|prefix| field.strip_prefix(prefix)).unwrap_or(field);
     let message = if field.is_empty() { refused.message.clone() } else { format!("{field}: {}", refused.message) };
     if let Some((after, _)) = refused.limited {
         let limited = flat_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", &message);

@@ -16,6 +16,9 @@ use waystation_wire::{CallOutcome, ErrorCode, SendRefused, TaskCall, read_task};
 
 use super::PATIENCE;
 
+/// Elements of a page, at most.
+const LARGEST_PAGE: u32 = 1_000;
+
 type Federation = FederationServiceClient<Balanced>;
 /// Type and payload of the answer.
 type Answer = (&'static str, Value);
@@ -258,16 +261,19 @@ fn verdict(outcome: Outcome) -> Result<wire::CompleteDelegationRequest, Failed> 
     })
 }
 
+/// A name of the contract without its prefix.
+fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
 /// What a report did, for whoever made it.
 fn reported(delegation: &str, outcome: wire::ReportOutcome) -> Answer {
-    let name = outcome.as_str_name();
-    let outcome = name.strip_prefix("REPORT_OUTCOME_").unwrap_or(name);
+    let outcome = word(outcome.as_str_name(), "REPORT_OUTCOME_");
     ("delegation_ack", json!({"delegationId": delegation, "outcome": outcome}))
 }
 
 fn shown(status: wire::OrchestratorStatus) -> Value {
-    let standing = status.standing().as_str_name();
-    let standing = standing.strip_prefix("STANDING_").unwrap_or(standing).to_lowercase();
+    let standing = word(status.standing().as_str_name(), "STANDING_").to_lowercase();
     let orchestrator = status.orchestrator.unwrap_or_default();
     let capability = |capability: wire::Capability| {
         let mut shown = json!({"name": capability.name});
@@ -297,17 +303,31 @@ impl Tasks {
     pub(crate) fn new(federation: Option<Balanced>) -> Tasks {
         Tasks(federation.map(Federation::new))
     }
+}
 
-    /// Makes a call of a daemon; `fresh` names a delegation whose request has no id.
-    pub(crate) async fn call(&self, token: &SecretString, call: TaskCall) -> CallOutcome {
-        let Some(federation) = self.0.clone() else {
-            return Err(told(Failed::Status(Status::unimplemented("this cell has no federation"))));
-        };
+impl Tasks {
+    /// Somebody who asks by a token.
+    fn caller(&self, token: &SecretString) -> Result<Caller, Failed> {
+        let federation = self.0.clone();
+        let federation = federation.ok_or_else(|| Status::unimplemented("this cell has no federation"))?;
         let bearer = format!("Bearer {}", token.expose_secret()).parse::<MetadataValue<Ascii>>();
-        let Ok(bearer) = bearer else {
-            return Err(told(Failed::Status(Fault::field("authorization", "is not a token").into())));
-        };
-        Caller { federation, bearer }.call(call).await.map_err(told)
+        let bearer = bearer.map_err(|_| Status::from(Fault::field("authorization", "is not a token")))?;
+        Ok(Caller { federation, bearer })
+    }
+
+    /// Makes a call of a daemon, or of a tool.
+    pub(crate) async fn call(&self, token: &SecretString, call: TaskCall) -> CallOutcome {
+        self.caller(token).map_err(told)?.call(call).await.map_err(told)
+    }
+
+    /// How a delegation does.
+    pub(crate) async fn status(&self, token: &SecretString, id: String) -> Result<Value, SendRefused> {
+        self.caller(token).map_err(told)?.status(id).await.map_err(told)
+    }
+
+    /// How those who take tasks do, in all.
+    pub(crate) async fn overview(&self, token: &SecretString) -> Result<Value, SendRefused> {
+        self.caller(token).map_err(told)?.overview().await.map_err(told)
     }
 }
 
@@ -322,6 +342,51 @@ impl Caller {
         request.metadata_mut().insert("authorization", self.bearer.clone());
         request.set_timeout(PATIENCE);
         request
+    }
+
+    async fn status(mut self, id: String) -> Result<Value, Failed> {
+        let request = wire::GetDelegationRequest { delegation_id: id, ..Default::default() };
+        let found = self.federation.get_delegation(self.request(request)).await?.into_inner().delegation;
+        let found = found.ok_or_else(|| Status::internal("federation gave no delegation"))?;
+        let last = found.attempts.last();
+        let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
+        Ok(json!({
+            "delegationId": found.delegation_id,
+            "taskId": found.task.as_ref().map(|task| task.id.as_str()),
+            "status": word(found.state().as_str_name(), "DELEGATION_STATE_"),
+            "assignee": last.map(|attempt| attempt.assignee_id.as_str()),
+            "attempt": last.map_or(0, |attempt| attempt.number),
+            "progress": last.map_or(0, |attempt| attempt.progress),
+            "retries": found.retries,
+            "whyPending": found.why_pending,
+            "result": json(&found.result),
+            "error": found.error,
+        }))
+    }
+
+    /// Page by page.
+    async fn overview(mut self) -> Result<Value, Failed> {
+        let (mut counts, mut slots, mut free) = (std::collections::BTreeMap::<String, u64>::new(), 0_u64, 0_u64);
+        let mut page_token = String::new();
+        loop {
+            let request = wire::ListOrchestratorsRequest { page_size: LARGEST_PAGE, page_token, ..Default::default() };
+            let page = self.federation.list_orchestrators(self.request(request)).await?.into_inner();
+            for status in page.orchestrators {
+                *counts.entry(word(status.standing().as_str_name(), "STANDING_").to_lowercase()).or_default() += 1;
+                slots += u64::from(status.orchestrator.map_or(0, |orchestrator| orchestrator.max_concurrent));
+                free += u64::from(status.free);
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        let of = |standing: &str| counts.get(standing).copied().unwrap_or(0);
+        Ok(json!({
+            "orchestrators": counts.values().sum::<u64>(),
+            "online": of("online"), "busy": of("busy"), "degraded": of("degraded"), "draining": of("draining"),
+            "offline": of("offline"), "slots": slots, "free": free,
+        }))
     }
 
     async fn call(mut self, call: TaskCall) -> Result<Answer, Failed> {
@@ -367,10 +432,10 @@ impl Caller {
             FrameKind::Delegate => {
                 let request = delegate(read_task(&call)?)?;
                 let answer = self.federation.delegate_task(self.request(request)).await?.into_inner();
-                let state = answer.state().as_str_name();
+                let state = word(answer.state().as_str_name(), "DELEGATION_STATE_");
                 let mut payload = json!({
                     "delegationId": answer.delegation_id,
-                    "state": state.strip_prefix("DELEGATION_STATE_").unwrap_or(state),
+                    "state": state,
                     "duplicate": answer.duplicate,
                 });
                 if !answer.assignee_id.is_empty() {
@@ -468,8 +533,7 @@ fn told(failed: Failed) -> SendRefused {
         | Code::Unavailable
         | Code::DataLoss => ErrorCode::InternalError,
     };
-    let named = reason.unwrap_or(ErrorReason::Unavailable).as_str_name();
-    let reason = Some(named.strip_prefix("ERROR_REASON_").unwrap_or(named));
+    let reason = Some(word(reason.unwrap_or(ErrorReason::Unavailable).as_str_name(), "ERROR_REASON_"));
     let limited = limit_of(&status).and_then(|most| Some((retry_after_of(&status)?, most)));
     let field = field_of(&status).map(|field| member(&field));
     SendRefused { code, message: status.message().to_owned(), field, reason, limited }

@@ -200,6 +200,14 @@ rest_calls! {
     GetConductorStatus = "GET" "/api/websocket/status", CONDUCTOR;
     /// How an orchestrator's daemons are.
     GetHealth = "GET" "/api/daemon/health/{orchestratorId}", own(Scope::AdminRead);
+    /// Who takes tasks.
+    ListFederation = "GET" "/api/federation/orchestrators", delegating(Scope::FederationRead);
+    /// Hands a task on.
+    Delegate = "POST" "/api/federation/delegate", delegating(Scope::FederationWrite);
+    /// How a task does.
+    GetDelegation = "GET" "/api/federation/delegations/{delegationId}/status", delegating(Scope::FederationRead);
+    /// How those who take tasks do, in all.
+    GetFederation = "GET" "/api/federation/cluster/status", delegating(Scope::FederationRead);
     /// The public keys.
     GetKeys = "GET" "/.well-known/jwks.json", PUBLIC;
 }
