@@ -214,6 +214,57 @@ async fn when_everybody_refuses_it_is_rejected() {
 }
 
 #[tokio::test]
+async fn what_is_told_at_once_is_heard_in_its_order() {
+    let cell = Cell::start().await;
+    let mut boss = Worker::start(&cell, "boss", &[], 0).await;
+    let mut anna = Worker::start(&cell, "anna", &["research"], 1).await;
+    for _ in 0..20 {
+        boss.delegate(task("research")).await;
+        let (id, attempt) = anna.offer().await;
+        for (kind, more) in [
+            ("delegation_response", json!({"accepted": true})),
+            ("delegation_progress", json!({"progress": 50})),
+            ("delegation_result", json!({"status": "completed"})),
+        ] {
+            let mut payload = json!({"delegationId": id, "attempt": attempt});
+            payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            anna.daemon.send(frame(kind, payload)).await;
+        }
+        for expected in ["delegation.accepted", "delegation.progress", "delegation.completed"] {
+            assert_eq!(boss.mail_of(expected).await["delegationId"], id.as_str());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delegator_whose_mailbox_is_full_holds_nobody_up_and_hears_of_it_later() {
+    let cell = Cell::start().await;
+    let backend = cell.backend();
+    backend.fill("boss", 1_000).await;
+    let mut workers =
+        [Worker::start(&cell, "anna", &["research"], 1).await, Worker::start(&cell, "bert", &["research"], 1).await];
+    let request = DelegateTaskRequest { from_orchestrator_id: "boss".into(), ..task("research") };
+    let id = backend.federation.clone().delegate_task(request).await.unwrap().into_inner().delegation_id;
+    if workers[0].name != look(&cell, &id).await.attempts[0].assignee_id {
+        workers.reverse();
+    }
+    let offer = workers[0].offer().await;
+    workers[0].answer(&offer, false).await;
+    let offer = workers[1].offer().await;
+    workers[1].answer(&offer, true).await;
+    workers[1].complete(&offer, "{}").await;
+    assert_eq!(ends(&cell, &id).await.state(), DelegationState::Completed);
+    let mut boss = Worker::start(&cell, "boss", &[], 0).await;
+    for _ in 0..10 {
+        let waiting = boss.daemon.events(100).await;
+        boss.daemon.ack(&waiting).await;
+    }
+    for expected in ["delegation.rejected", "delegation.accepted", "delegation.completed"] {
+        boss.mail_of(expected).await;
+    }
+}
+
+#[tokio::test]
 async fn strangers_and_the_late_change_nothing() {
     let cell = Cell::start().await;
     let mut boss = Worker::start(&cell, "boss", &[], 0).await;

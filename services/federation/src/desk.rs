@@ -1,5 +1,7 @@
 //! Where delegations are changed: read, changed by the rules, kept if nobody was faster, then told.
 
+use std::time::Duration;
+
 use waystation_domain::federation::{Delegation, DelegationState};
 use waystation_domain::{DelegationId, OrganizationId, Timestamp};
 use waystation_proto::common::v1::ErrorReason;
@@ -10,6 +12,10 @@ use crate::{Parts, post};
 
 /// Others may be faster so often.
 const TRIES: usize = 32;
+/// Mail that whoever wrote it has not sent by then is sent by a sweeper.
+const SEND_AFTER: Duration = Duration::from_secs(2);
+/// Mail that could not be sent: a mailbox that is full stays so for a while.
+const SEND_AGAIN: Duration = Duration::from_secs(10);
 
 /// A delegation that is there.
 pub(crate) async fn find(parts: &Parts, organization: &OrganizationId, id: &DelegationId) -> Result<Kept, Fault> {
@@ -79,7 +85,7 @@ async fn keep(
     if expected > 0 && delegation == *before {
         return Ok(Some(Kept { version: expected, delegation }));
     }
-    let due = delegation.due(now);
+    let due = delegation.due(now.after(SEND_AFTER));
     let commit = Commit { organization: organization.clone(), expected, delegation: delegation.clone(), due };
     match parts.store.federation.commit(commit, None).await.map_err(Fault::unavailable)? {
         Committed::Stored(version) => {
@@ -87,15 +93,21 @@ async fn keep(
                 parts.metrics.ended(delegation.state);
             }
             parts.changes.tell(&delegation.id);
-            // What was there before is on its way already, unless nobody sends it: then a sweeper does.
-            let mut news = delegation.clone();
-            news.outbox.retain(|note| note.number > before.notes);
-            post::send(parts, organization, &news);
+            // With what was there before and is perhaps on its way already: whoever sends all in order, sends in order.
+            post::send(parts, organization, &delegation);
             Ok(Some(Kept { version, delegation }))
         }
         Committed::Conflict | Committed::NoSlot => Ok(None),
         Committed::Full => Err(Fault::new(ErrorReason::StoreFull, "the store takes no new delegations")),
     }
+}
+
+/// Has it looked at no sooner than its mail may go, or its next limit is met. If somebody was faster it is due anyway.
+pub(crate) async fn postpone(parts: &Parts, organization: &OrganizationId, kept: Kept) -> Result<(), Fault> {
+    let Kept { version, delegation } = kept;
+    let due = delegation.due(parts.context.clock.now().after(SEND_AGAIN));
+    let commit = Commit { organization: organization.clone(), expected: version, delegation, due };
+    parts.store.federation.commit(commit, None).await.map(drop).map_err(Fault::unavailable)
 }
 
 /// The word of the contract for a state that refuses.

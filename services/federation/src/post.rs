@@ -23,20 +23,24 @@ pub(crate) fn send(parts: &Parts, organization: &OrganizationId, delegation: &De
     });
 }
 
-/// In their order, as far as that goes.
+/// To each in their order, as far as that goes: a mailbox that is full holds nobody else up.
 pub(crate) async fn send_all(parts: &Parts, organization: &OrganizationId, delegation: &Delegation) {
-    let mut sent = 0;
+    let (mut sent, mut stuck) = (Vec::new(), Vec::new());
     for note in &delegation.outbox {
-        if !route(parts, organization, delegation, note).await {
-            break;
+        if stuck.contains(&&note.to) {
+            continue;
         }
-        sent = note.number;
+        if route(parts, organization, delegation, note).await {
+            sent.push(note.number);
+        } else {
+            stuck.push(&note.to);
+        }
     }
-    if sent == 0 {
+    if sent.is_empty() {
         return;
     }
     let noted = desk::change(parts, organization, &delegation.id, |delegation, _| {
-        delegation.note_sent(sent);
+        delegation.note_sent(&sent);
         Ok(())
     });
     if let Err(fault) = noted.await {

@@ -21,8 +21,9 @@ const TOGETHER: usize = 1_000;
 const SILENCE: Duration = Duration::from_secs(25);
 /// After a stream broke.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Others may come and go a moment after somebody did.
+/// Others may come and go a moment after somebody did; who watches many waits for more of them.
 const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_FOR_EACH: Duration = Duration::from_micros(100);
 /// What is said of a task whose assignee is gone.
 const GONE: &str = "the assignee has had no session for too long";
 
@@ -57,7 +58,9 @@ fn spawn(parts: Parts, organization: OrganizationId, registry: Arc<OneRegistry>)
                     }
                     sleep(AGAIN).await;
                 }
-                () = registry.changed.notified() => sleep(PAUSE).await,
+                () = registry.changed.notified() => {
+                    sleep(PAUSE + PAUSE_FOR_EACH * u32::try_from(ids.len()).unwrap_or(u32::MAX)).await;
+                }
                 () = lifecycle.stopping() => return,
             }
         }
@@ -81,17 +84,30 @@ async fn follow(
         loop {
             let answer = timeout(SILENCE, stream.message()).await.map_err(|_| Fault::unavailable("it is silent"))?;
             let Some(answer) = answer.map_err(lost)? else { return Ok::<_, Fault>(()) };
+            let mut gone = Vec::new();
             for PresenceChange { orchestrator_id, presence } in answer.changes {
                 let id: OrchestratorId = parse("orchestrator_id", &orchestrator_id)?;
                 let standing = standing(&presence.unwrap_or_default());
                 registry.note_standing(id.clone(), standing);
                 if standing == Standing::Offline {
-                    give_up(parts, organization, &id).await?;
+                    gone.push(id);
                 }
+            }
+            if !gone.is_empty() {
+                give_up_all(parts, organization, gone).await?;
             }
         }
     });
     try_join_all(each).await.map(drop)
+}
+
+/// Most of those who are gone had nothing to do: the registry says who had.
+async fn give_up_all(parts: &Parts, organization: &OrganizationId, gone: Vec<OrchestratorId>) -> Result<(), Fault> {
+    let registry = parts.registries.fresh(organization).await?;
+    for id in gone.into_iter().filter(|id| registry.reserved(id) > 0) {
+        give_up(parts, organization, &id).await?;
+    }
+    Ok(())
 }
 
 /// What an orchestrator works on is somebody else's now.

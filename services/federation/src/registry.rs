@@ -99,6 +99,11 @@ impl OneRegistry {
         self.lock().listed.keys().cloned().collect()
     }
 
+    /// Slots of somebody that are taken.
+    pub(crate) fn reserved(&self, id: &OrchestratorId) -> u32 {
+        self.lock().listed.get(id).map_or(0, |listed| listed.reserved)
+    }
+
     /// Notes what is seen of somebody.
     pub(crate) fn note_standing(&self, id: OrchestratorId, standing: Standing) {
         self.lock().standing.insert(id, standing);

@@ -74,5 +74,11 @@ async fn look_at(parts: &Parts, organization: &OrganizationId, id: &DelegationId
         delegation.tick(now);
         Ok(())
     })
-    .await
+    .await?;
+    let after = desk::find(parts, organization, id).await?;
+    if after.version == kept.version && !after.delegation.outbox.is_empty() {
+        // Nothing could be sent and nothing was due: it would be looked at in each round.
+        return desk::postpone(parts, organization, after).await;
+    }
+    Ok(())
 }

@@ -1,20 +1,20 @@
 //! Daemons' calls about tasks, in the words of federation and back. Federation judges them by the daemon's own token.
 
+mod payloads;
+
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 use waystation_domain::policy::FrameKind;
 use waystation_proto::common::v1::ErrorReason;
-use waystation_proto::federation::v1::complete_delegation_request::Verdict;
 use waystation_proto::federation::v1::federation_service_client::FederationServiceClient;
 use waystation_proto::federation::v1::{self as wire};
 use waystation_rpc::{Balanced, Fault, field_of, limit_of, reason_of, retry_after_of};
 use waystation_wire::{CallOutcome, ErrorCode, SendRefused, TaskCall, read_task};
 
 use super::PATIENCE;
+use payloads::{Cancel, Progress, Query, Register, Respond, all, delegate, verdict};
 
 /// Elements of a page, at most.
 const LARGEST_PAGE: u32 = 1_000;
@@ -41,224 +41,6 @@ impl From<Status> for Failed {
     fn from(status: Status) -> Failed {
         Failed::Status(status)
     }
-}
-
-/// A capability by its name alone, or with what is needed of it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Capability {
-    Name(String),
-    Full {
-        name: String,
-        #[serde(default)]
-        version: String,
-        level: Option<u32>,
-    },
-}
-
-impl From<Capability> for wire::Capability {
-    fn from(capability: Capability) -> wire::Capability {
-        match capability {
-            Capability::Name(name) => wire::Capability { name, ..Default::default() },
-            Capability::Full { name, version, level } => wire::Capability { name, version, level },
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Register {
-    capabilities: Vec<Capability>,
-    #[serde(default)]
-    max_concurrent: u32,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    region: String,
-    #[serde(default)]
-    tier: String,
-    #[serde(default)]
-    weight: u32,
-    token_limit: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Query {
-    #[serde(default)]
-    capabilities: Vec<Capability>,
-    #[serde(default)]
-    region: String,
-    #[serde(default)]
-    limit: u32,
-    #[serde(default)]
-    after: String,
-}
-
-#[derive(Deserialize)]
-struct Task {
-    #[serde(default)]
-    id: String,
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    description: String,
-    priority: Option<String>,
-    payload: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Limits {
-    offer_ms: Option<u64>,
-    start_ms: Option<u64>,
-    run_ms: Option<u64>,
-    overall_ms: Option<u64>,
-    heartbeat_ms: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delegate {
-    #[serde(default)]
-    request_id: String,
-    #[serde(default)]
-    to_orchestrator_id: String,
-    task: Task,
-    #[serde(default)]
-    required_capabilities: Vec<Capability>,
-    #[serde(default)]
-    preferred_orchestrator_ids: Vec<String>,
-    #[serde(default)]
-    excluded_orchestrator_ids: Vec<String>,
-    #[serde(default)]
-    region: String,
-    strategy: Option<String>,
-    #[serde(default)]
-    affinity: String,
-    #[serde(default)]
-    tokens: u64,
-    #[serde(default)]
-    limits: Limits,
-    max_retries: Option<u32>,
-    #[serde(default)]
-    parent_delegation_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Respond {
-    delegation_id: String,
-    attempt: u32,
-    accepted: bool,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    estimated_completion: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Progress {
-    delegation_id: String,
-    attempt: u32,
-    progress: u32,
-    #[serde(default)]
-    message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome {
-    delegation_id: String,
-    attempt: u32,
-    status: String,
-    result: Option<Box<RawValue>>,
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Cancel {
-    delegation_id: String,
-    #[serde(default)]
-    reason: String,
-}
-
-fn refused<T>(field: &str, problem: &str) -> Result<T, Failed> {
-    Err(Failed::Payload(problem.to_owned(), Some(format!("payload.{field}"))))
-}
-
-fn all<T, U: From<T>>(values: Vec<T>) -> Vec<U> {
-    values.into_iter().map(U::from).collect()
-}
-
-fn bytes(json: Option<Box<RawValue>>) -> bytes::Bytes {
-    json.map_or_else(bytes::Bytes::new, |json| String::from(Box::<str>::from(json)).into())
-}
-
-fn duration(millis: Option<u64>) -> Option<prost_types::Duration> {
-    let millis = millis?;
-    let nanos = i32::try_from(millis % 1_000).unwrap_or(0) * 1_000_000;
-    Some(prost_types::Duration { seconds: i64::try_from(millis / 1_000).unwrap_or(i64::MAX), nanos })
-}
-
-/// A word as the contract spells it: `round-robin` is STRATEGY_ROUND_ROBIN.
-fn named<T: Default>(
-    field: &str,
-    prefix: &str,
-    word: Option<String>,
-    known: fn(&str) -> Option<T>,
-) -> Result<T, Failed> {
-    let Some(word) = word else { return Ok(T::default()) };
-    let name = format!("{prefix}{}", word.to_uppercase().replace('-', "_"));
-    known(&name).map_or_else(|| refused(field, "is not known"), Ok)
-}
-
-fn delegate(payload: Delegate) -> Result<wire::DelegateTaskRequest, Failed> {
-    let Task { id, kind, description, priority, payload: data } = payload.task;
-    let priority = named("task.priority", "TASK_PRIORITY_", priority, wire::TaskPriority::from_str_name)?;
-    let strategy = named("strategy", "STRATEGY_", payload.strategy, wire::Strategy::from_str_name)?;
-    let task = wire::Task { id, r#type: kind, description, priority: priority.into(), payload: bytes(data) };
-    let Limits { offer_ms, start_ms, run_ms, overall_ms, heartbeat_ms } = payload.limits;
-    Ok(wire::DelegateTaskRequest {
-        organization_id: String::new(),
-        request_id: payload.request_id,
-        from_orchestrator_id: String::new(),
-        to_orchestrator_id: payload.to_orchestrator_id,
-        task: Some(task),
-        required_capabilities: all(payload.required_capabilities),
-        preferred_orchestrator_ids: payload.preferred_orchestrator_ids,
-        excluded_orchestrator_ids: payload.excluded_orchestrator_ids,
-        region: payload.region,
-        strategy: strategy.into(),
-        affinity: payload.affinity,
-        tokens: payload.tokens,
-        limits: Some(wire::DelegationLimits {
-            offer: duration(offer_ms),
-            start: duration(start_ms),
-            run: duration(run_ms),
-            overall: duration(overall_ms),
-            heartbeat: duration(heartbeat_ms),
-        }),
-        max_retries: payload.max_retries,
-        parent_delegation_id: payload.parent_delegation_id,
-    })
-}
-
-fn verdict(outcome: Outcome) -> Result<wire::CompleteDelegationRequest, Failed> {
-    let verdict = match (outcome.status.as_str(), outcome.error) {
-        ("completed", _) => Verdict::Result(bytes(outcome.result)),
-        ("failed", Some(error)) => Verdict::Error(error),
-        ("failed", None) => return refused("error", "must be present"),
-        _ => return refused("status", "must be completed or failed"),
-    };
-    Ok(wire::CompleteDelegationRequest {
-        delegation_id: outcome.delegation_id,
-        attempt: outcome.attempt,
-        verdict: Some(verdict),
-        ..Default::default()
-    })
 }
 
 /// A name of the contract without its prefix.

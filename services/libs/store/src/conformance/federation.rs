@@ -173,7 +173,7 @@ pub async fn delegations_are_due_listed_and_forgotten(mut world: World) {
     assert_eq!(due(&world).await, [(acme(), named("d-2")), (acme(), named("d-1"))]);
     assert_eq!(federation.due_delegations(1, world.at()).await.unwrap(), [(acme(), named("d-2"))]);
     early.cancel("no", world.now).unwrap();
-    early.note_sent(early.notes);
+    early.note_sent(&(1..=early.notes).collect::<Vec<_>>());
     assert_eq!(commit(&world, &early, 1).await, Committed::Stored(2));
     assert_eq!(due(&world).await, [(acme(), named("d-1"))], "it is due when it can be forgotten");
     let listed = async |after| {

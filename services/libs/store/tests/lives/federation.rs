@@ -85,7 +85,7 @@ fn changed(
         (Change::Refuse, Some((by, attempt))) => drop(d.respond(&by, attempt, Err("no".into()), now)),
         (Change::Complete, Some((by, attempt))) => drop(d.complete(&by, attempt, Verdict::Completed("{}".into()), now)),
         (Change::Cancel, _) => drop(d.cancel("no", now)),
-        (Change::Sent, _) => d.note_sent(d.notes),
+        (Change::Sent, _) => d.note_sent(&(1..=d.notes).collect::<Vec<_>>()),
         (Change::Tick | Change::Accept | Change::Refuse | Change::Complete, _) => drop(d.tick(now)),
     }
     (version, d)

@@ -5,8 +5,6 @@ use std::time::Duration;
 use super::{Attempt, AttemptState, Delegation, DelegationState};
 use crate::Timestamp;
 
-/// Messages that whoever wrote them has not sent by then are sent by somebody else.
-const SEND_AGAIN: Duration = Duration::from_secs(2);
 /// A delegation is remembered for so long after its end.
 pub(super) const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -21,9 +19,9 @@ impl Delegation {
         self.ended.map(|ended| ended.after(KEPT))
     }
 
-    /// When it must be looked at again; `written` is when it was last stored.
-    pub fn due(&self, written: Timestamp) -> Timestamp {
-        let send = (!self.outbox.is_empty()).then(|| written.after(SEND_AGAIN));
+    /// When it must be looked at again; `send_at` is when somebody else sends what has not been sent by then.
+    pub fn due(&self, send_at: Timestamp) -> Timestamp {
+        let send = (!self.outbox.is_empty()).then_some(send_at);
         let next = match (self.forgotten(), self.current()) {
             (Some(forgotten), _) => forgotten,
             (None, None) => self.look_at.min(self.deadline()),

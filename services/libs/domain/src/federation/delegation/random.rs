@@ -56,7 +56,7 @@ fn take(d: &mut Delegation, step: &Step, now: Timestamp) {
             d.tick(now);
             return;
         }
-        Step::Send => return d.note_sent(d.notes),
+        Step::Send => return d.note_sent(&(1..=d.notes).collect::<Vec<_>>()),
     };
 }
 
@@ -124,7 +124,7 @@ proptest! {
                 rounds += 1;
                 prop_assert!(rounds < 5, "{d:?}");
             }
-            d.note_sent(d.notes);
+            d.note_sent(&(1..=d.notes).collect::<Vec<_>>());
             prop_assert!(d.due(now) > now, "{d:?}");
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::federation::{Candidate, Registration, Standing, choose};
+use crate::federation::{Candidate, Capability, Registration, Standing, Strategy, choose};
 
 pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -80,8 +80,8 @@ fn a_task_is_offered_accepted_worked_on_and_done() {
     let mut d = delegation(request());
     offer(&mut d, &["anna", "boss"], at(0));
     assert_eq!(d.holder(), Some(&id("anna")), "not the one who hands it on");
-    assert_eq!(d.due(at(0)), at(2), "mail is to be sent");
-    d.note_sent(d.notes);
+    assert_eq!(d.due(at(2)), at(2), "mail is to be sent");
+    d.note_sent(&(1..=d.notes).collect::<Vec<_>>());
     assert_eq!(d.due(at(0)), at(10));
     assert_eq!(d.progress(&id("anna"), 1, (1, ""), at(1)), Err(Refused::NotAccepted));
     assert_eq!(d.respond(&id("anna"), 1, Ok("soon".into()), at(1)), Ok(Reported::Taken));
