@@ -92,7 +92,7 @@ async fn keep(
             if delegation.state.is_terminal() && before.state != delegation.state {
                 parts.metrics.ended(delegation.state);
             }
-            parts.changes.tell(&delegation.id);
+            parts.changes.tell(&delegation.id, now);
             // With what was there before and is perhaps on its way already: whoever sends all in order, sends in order.
             post::send(parts, organization, &delegation);
             Ok(Some(Kept { version, delegation }))

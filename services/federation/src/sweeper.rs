@@ -14,6 +14,10 @@ use crate::{Parts, desk, post, presence};
 
 /// Limits are met this late at most, but for the time that the work takes.
 const EVERY: Duration = Duration::from_millis(500);
+/// Where nothing was to be done for a while, every so many rounds: looking costs a call for each partition.
+const QUIET_ROUNDS: u32 = 10;
+/// After a delegation was changed here there is more to do for so long.
+const BUSY_FOR: Duration = Duration::from_secs(60);
 /// Delegations that are looked at in a round, and at once.
 const ROUND: usize = 1_024;
 const TOGETHER: usize = 16;
@@ -29,12 +33,17 @@ pub(crate) async fn start(parts: Parts, readiness: Readiness) {
     lifecycle.clone().spawn(async move {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = 0_u32;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = lifecycle.stopping() => return readiness.set(false),
             }
-            round(&parts, &readiness, &mut failed).await;
+            rounds = rounds.wrapping_add(1);
+            let is_quiet = failed == 0 && !parts.changes.within(BUSY_FOR, parts.context.clock.now());
+            if !is_quiet || rounds.is_multiple_of(QUIET_ROUNDS) {
+                round(&parts, &readiness, &mut failed).await;
+            }
         }
     });
 }

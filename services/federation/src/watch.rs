@@ -1,12 +1,14 @@
 //! Delegations as they change, for those who watch.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use waystation_domain::{DelegationId, OrganizationId};
+use waystation_domain::{DelegationId, OrganizationId, Timestamp};
 use waystation_proto::federation::v1::WatchDelegationResponse;
 use waystation_rpc::Fault;
 
@@ -21,20 +23,30 @@ const WAITING: usize = 2;
 
 /// Which delegations this process has changed. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Changes(broadcast::Sender<DelegationId>);
+pub(crate) struct Changes {
+    told: broadcast::Sender<DelegationId>,
+    /// When it changed one last, in milliseconds.
+    last: Arc<AtomicU64>,
+}
 
 impl Default for Changes {
     fn default() -> Self {
-        Changes(broadcast::Sender::new(CHANGES))
+        Changes { told: broadcast::Sender::new(CHANGES), last: Arc::default() }
     }
 }
 
 impl Changes {
-    pub(crate) fn tell(&self, id: &DelegationId) {
-        if self.0.receiver_count() > 0 {
+    pub(crate) fn tell(&self, id: &DelegationId, now: Timestamp) {
+        self.last.store(now.as_millis(), Ordering::Relaxed);
+        if self.told.receiver_count() > 0 {
             // Nobody may be left to hear it.
-            self.0.send(id.clone()).ok();
+            self.told.send(id.clone()).ok();
         }
+    }
+
+    /// Whether there was a change not longer ago than this.
+    pub(crate) fn within(&self, time: Duration, now: Timestamp) -> bool {
+        now.since(Timestamp::from_millis(self.last.load(Ordering::Relaxed))) <= time
     }
 }
 
@@ -69,7 +81,7 @@ async fn follow(
     mut known: u64,
     answers: mpsc::Sender<Result<WatchDelegationResponse, Status>>,
 ) -> Result<(), Fault> {
-    let mut changes = parts.changes.0.subscribe();
+    let mut changes = parts.changes.told.subscribe();
     loop {
         let kept = parts.store.federation.delegation(organization, id, None).await.map_err(Fault::unavailable)?;
         let kept = kept.ok_or_else(|| Fault::not_found("delegation"))?;
