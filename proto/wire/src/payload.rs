@@ -62,11 +62,15 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Refusal
 
 /// Reads the payload of a frame.
 pub(crate) fn in_payload<T: DeserializeOwned + Payload>(payload: &str) -> Result<ClientFrame, Refusal> {
-    let payload: T = parse(payload.as_bytes()).map_err(|(message, field)| {
+    parse_payload::<T>(payload.as_bytes())?.read()
+}
+
+/// Reads JSON that is a payload; the error names the field within the frame.
+fn parse_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
+    parse(payload).map_err(|(message, field)| {
         let field = field.map_or_else(|| "payload".to_owned(), |field| format!("payload.{field}"));
         (message, Some(field))
-    })?;
-    payload.read()
+    })
 }
 
 /// A call about tasks, whose payload is read by whoever makes it.
@@ -82,10 +86,7 @@ pub(crate) fn task(name: &str, payload: Bytes) -> Result<ClientFrame, Refusal> {
 /// # Errors
 /// What is wrong, and the field.
 pub fn read_task<T: DeserializeOwned>(call: &TaskCall) -> Result<T, (String, Option<String>)> {
-    parse(&call.payload).map_err(|(message, field)| {
-        let field = field.map_or_else(|| "payload".to_owned(), |field| format!("payload.{field}"));
-        (message, Some(field))
-    })
+    parse_payload(&call.payload)
 }
 
 fn value<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Refusal> {

@@ -189,8 +189,7 @@ impl FederationService for FederationApi {
         let wanted = request.into_inner();
         let organization = caller.organization(&wanted.organization_id)?;
         let id: OrchestratorId = parse("orchestrator_id", &wanted.orchestrator_id)?;
-        let listed = self.0.registries.fresh(&organization).await?.listed(None);
-        let found = listed.into_iter().find(|(listed, _)| listed.registration.id == id);
+        let found = self.0.registries.fresh(&organization).await?.one(&id);
         let (listed, standing) = found.ok_or_else(|| Fault::not_found("orchestrator"))?;
         Ok(Response::new(GetOrchestratorResponse { orchestrator: Some(views::orchestrator(listed, standing)) }))
     }

@@ -1,6 +1,6 @@
 //! Who of those who are registered can be reached, as routers see it. While no router tells, what was seen last holds.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ const GONE: &str = "the assignee has had no session for too long";
 pub(crate) fn start(parts: Parts) {
     let lifecycle = parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
-        let mut watched: HashMap<OrganizationId, ()> = HashMap::new();
+        let mut watched: HashSet<OrganizationId> = HashSet::new();
         loop {
             for (organization, registry) in parts.registries.known() {
-                if watched.insert(organization.clone(), ()).is_none() {
+                if watched.insert(organization.clone()) {
                     spawn(parts.clone(), organization, registry);
                 }
             }

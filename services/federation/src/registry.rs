@@ -109,6 +109,12 @@ impl OneRegistry {
         self.lock().standing.insert(id, standing);
     }
 
+    /// One of them, with what is seen of it.
+    pub(crate) fn one(&self, id: &OrchestratorId) -> Option<(Listed, Standing)> {
+        let mirror = self.lock();
+        mirror.listed.get(id).map(|listed| (listed.clone(), mirror.standing_of(id)))
+    }
+
     /// Those who are registered with what is seen of them, after one, in the order of their ids.
     pub(crate) fn listed(&self, after: Option<&OrchestratorId>) -> Vec<(Listed, Standing)> {
         let mirror = self.lock();

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use waystation_domain::check_document;
 
-use crate::frame::{ClientFrame, FrameError, Received, TaskCall};
+use crate::frame::{ClientFrame, FrameError, Received};
 use crate::payload::{
     AckPayload, AuthPayload, AuthRefreshPayload, ExtendPayload, GoodbyePayload, HeartbeatPayload, NackPayload, Refusal,
-    RejectPayload, SendPayload, SubscribePayload, UnsubscribePayload, in_payload, parse, shortened, task,
+    RejectPayload, SendPayload, SubscribePayload, UnsubscribePayload, in_payload, parse, task,
 };
 
 #[derive(Deserialize)]
@@ -48,8 +48,7 @@ fn frame(kind: &str, payload: &str) -> Result<ClientFrame, Refusal> {
         "send" => in_payload::<SendPayload>(payload),
         "auth_refresh" => in_payload::<AuthRefreshPayload>(payload),
         "goodbye" => in_payload::<GoodbyePayload>(payload),
-        name if TaskCall::kind_of(name).is_some() => task(name, Bytes::copy_from_slice(payload.as_bytes())),
-        unknown => Err((format!("unknown frame type {:?}", shortened(unknown)), Some("type".into()))),
+        name => task(name, Bytes::copy_from_slice(payload.as_bytes())),
     }
 }
 
