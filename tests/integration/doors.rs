@@ -507,7 +507,13 @@ async fn every_frame_is_of_its_sender_alone() {
         FrameKind::DelegationResult => {
             json!({"delegationId": scene.things["delegation_id"], "attempt": 1, "status": "completed"})
         }
-        FrameKind::DelegationCancel => json!({"delegationId": scene.things["delegation_id"]}),
+        FrameKind::DelegationCancel | FrameKind::ContextGet => {
+            json!({"delegationId": scene.things["delegation_id"]})
+        }
+        FrameKind::ContextPut => {
+            json!({"delegationId": scene.things["delegation_id"], "name": "plan", "value": 1})
+        }
+        FrameKind::Broadcast => json!({"to": {"all": true}, "messageType": "custom", "durable": true}),
     };
     for kind in FrameKind::ALL.iter().copied().filter(|kind| !kind.rule().is_public()).take(2) {
         stranger.send(frame(kind.name(), payload(kind))).await;
@@ -529,7 +535,10 @@ async fn every_frame_is_of_its_sender_alone() {
             assert_eq!(answer["type"], "heartbeat_ack");
         } else if kind == FrameKind::Ack {
             assert_eq!(answer["payload"]["results"][0]["status"], "STALE", "{answer}");
-        } else if matches!(kind, FrameKind::Register | FrameKind::Deregister | FrameKind::QueryCapabilities) {
+        } else if matches!(
+            kind,
+            FrameKind::Register | FrameKind::Deregister | FrameKind::QueryCapabilities | FrameKind::Broadcast
+        ) {
             assert_ne!(answer["type"], "error", "it is about its own orchestrator, or its own organization: {answer}");
         } else {
             assert_eq!(answer["type"], "error", "{kind:?} {answer}");

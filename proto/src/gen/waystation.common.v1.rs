@@ -213,6 +213,8 @@ pub enum ErrorReason {
     DelegationState = 27,
     /// FAILED_PRECONDITION: the task would come back to somebody who handed it on, or was handed on too often.
     DelegationCycle = 28,
+    /// ABORTED: what was to be changed has changed since; the message says to which version. Read it again.
+    OtherVersion = 29,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -250,6 +252,7 @@ impl ErrorReason {
             Self::DaemonAlreadyRegistered => "ERROR_REASON_DAEMON_ALREADY_REGISTERED",
             Self::DelegationState => "ERROR_REASON_DELEGATION_STATE",
             Self::DelegationCycle => "ERROR_REASON_DELEGATION_CYCLE",
+            Self::OtherVersion => "ERROR_REASON_OTHER_VERSION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -286,6 +289,7 @@ impl ErrorReason {
             }
             "ERROR_REASON_DELEGATION_STATE" => Some(Self::DelegationState),
             "ERROR_REASON_DELEGATION_CYCLE" => Some(Self::DelegationCycle),
+            "ERROR_REASON_OTHER_VERSION" => Some(Self::OtherVersion),
             _ => None,
         }
     }

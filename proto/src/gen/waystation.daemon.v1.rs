@@ -58,8 +58,8 @@ pub mod client_frame {
 /// A call about tasks that orchestrators hand to each other.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskCall {
-    /// register, deregister, query_capabilities, delegate, delegation_response, delegation_progress, delegation_result or
-    /// delegation_cancel.
+    /// register, deregister, query_capabilities, delegate, delegation_response, delegation_progress, delegation_result,
+    /// delegation_cancel, context_get, context_put or broadcast.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// The payload of the JSON frame; empty: {}.
@@ -69,7 +69,7 @@ pub struct TaskCall {
 /// Answers a call about tasks.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskAnswer {
-    /// registered, deregistered, capabilities, delegate_ack or delegation_ack.
+    /// registered, deregistered, capabilities, delegate_ack, delegation_ack, context, context_ack or broadcast_ack.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// The payload of the JSON frame.

@@ -102,7 +102,45 @@ pub struct OrchestratorStatus {
     /// Slots that are free.
     #[prost(uint32, tag = "4")]
     pub free: u32,
+    /// What it said of itself last; absent: nothing.
+    #[prost(message, optional, tag = "5")]
+    pub report: ::core::option::Option<OrchestratorReport>,
 }
+/// What an orchestrator says of how it does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrchestratorReport {
+    /// ONLINE, BUSY, DEGRADED or DRAINING; what is seen is never better than this. Unspecified: ONLINE.
+    #[prost(enumeration = "Standing", tag = "1")]
+    pub standing: i32,
+    /// Tasks that it works on by its own count, those from elsewhere too; shown, and never counted as slots.
+    #[prost(uint32, tag = "2")]
+    pub load: u32,
+    /// Tokens that it has used up, of its token_limit.
+    #[prost(uint64, tag = "3")]
+    pub tokens_used: u64,
+    /// Of a thousand things that it did lately, so many failed: 0 to 1,000. More than 100: it is DEGRADED.
+    #[prost(uint32, tag = "4")]
+    pub errors: u32,
+    /// When it was said; set by the service.
+    #[prost(message, optional, tag = "5")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How an orchestrator does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportHeartbeatRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose; empty with a daemon's token: its own. It must be registered.
+    #[prost(string, tag = "2")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// In place of what was said before.
+    #[prost(message, optional, tag = "3")]
+    pub report: ::core::option::Option<OrchestratorReport>,
+}
+/// It is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportHeartbeatResponse {}
 /// Which are wanted; everything that is said must fit.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListOrchestratorsRequest {
@@ -127,6 +165,9 @@ pub struct ListOrchestratorsRequest {
     /// The last answer's; empty: from the beginning.
     #[prost(string, tag = "7")]
     pub page_token: ::prost::alloc::string::String,
+    /// At least so many tokens left; those whose tokens nobody counts have enough.
+    #[prost(uint64, tag = "8")]
+    pub free_tokens: u64,
 }
 /// A page.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -228,6 +269,9 @@ pub struct DelegateTaskRequest {
     /// The delegation as part of which it is handed on: the delegator must be working on it.
     #[prost(string, tag = "15")]
     pub parent_delegation_id: ::prost::alloc::string::String,
+    /// What is shared about it from the beginning; at most 64, each name once, 1 MiB in all.
+    #[prost(message, repeated, tag = "16")]
+    pub context: ::prost::alloc::vec::Vec<ContextEntry>,
 }
 /// It is kept.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -613,6 +657,129 @@ pub struct ScorePart {
     #[prost(int32, tag = "2")]
     pub value: i32,
 }
+/// Something that those who share a delegation's context call by name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContextEntry {
+    /// scratchpad, episodic, semantic, taskHistory or any other name: 1 to 64 of \[A-Za-z0-9._-\].
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// JSON of at most 64 KiB.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+    /// From 1, one more with each change; not read in a request.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+}
+/// Which entries are wanted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetContextRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Of which delegation.
+    #[prost(string, tag = "2")]
+    pub delegation_id: ::prost::alloc::string::String,
+    /// Which; at most 64. Empty: all.
+    #[prost(string, repeated, tag = "3")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As the page before said; empty: from the beginning.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Those that there are, in the order of their names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetContextResponse {
+    /// At most 192 KiB together.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<ContextEntry>,
+    /// There are more: ask with it. Empty: these were the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What is to be shared.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutContextRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// About which delegation.
+    #[prost(string, tag = "2")]
+    pub delegation_id: ::prost::alloc::string::String,
+    /// Who shares it; empty with a daemon's token: its own orchestrator. A backend may name nobody.
+    #[prost(string, tag = "3")]
+    pub orchestrator_id: ::prost::alloc::string::String,
+    /// 1 to 64 of \[A-Za-z0-9._-\].
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// JSON of at most 64 KiB; all entries together have at most 1 MiB, and are at most 64.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub value: ::prost::bytes::Bytes,
+    /// The version that it was made from, 0 if there was none: another one is refused with OTHER_VERSION. Absent: whatever is
+    /// there is replaced.
+    #[prost(uint64, optional, tag = "6")]
+    pub version: ::core::option::Option<u64>,
+}
+/// It is shared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutContextResponse {
+    /// What it is now.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+/// Something for those who are registered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BroadcastRequest {
+    /// Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// At most 64 of \[A-Za-z0-9._-\]: makes a repeat harmless. Empty: a new one.
+    #[prost(string, tag = "2")]
+    pub broadcast_id: ::prost::alloc::string::String,
+    /// Who says it, and does not hear it; empty with a daemon's token: its own orchestrator. A backend may name nobody.
+    #[prost(string, tag = "3")]
+    pub from_orchestrator_id: ::prost::alloc::string::String,
+    /// Event type `broadcast.<type>`, as broadcast.load_alert.
+    #[prost(enumeration = "BroadcastType", tag = "7")]
+    pub r#type: i32,
+    /// A JSON object of at most 64 KiB; empty: none.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub payload: ::prost::bytes::Bytes,
+    /// True: a message in the mailbox of each. False: an event on the feed, for those who listen now.
+    #[prost(bool, tag = "9")]
+    pub durable: bool,
+    /// All of them, or …; must be present. At most 10,000 are reached.
+    #[prost(oneof = "broadcast_request::To", tags = "4, 5, 6")]
+    pub to: ::core::option::Option<broadcast_request::To>,
+}
+/// Nested message and enum types in `BroadcastRequest`.
+pub mod broadcast_request {
+    /// All of them, or …; must be present. At most 10,000 are reached.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// everybody (true), …
+        #[prost(bool, tag = "4")]
+        All(bool),
+        /// those who can do this, …
+        #[prost(message, tag = "5")]
+        Capability(super::Capability),
+        /// or those who are there.
+        #[prost(string, tag = "6")]
+        Region(::prost::alloc::string::String),
+    }
+}
+/// It was said.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BroadcastResponse {
+    /// As it was named, or is now.
+    #[prost(string, tag = "1")]
+    pub broadcast_id: ::prost::alloc::string::String,
+    /// To whom: a mailbox has it, or an event is addressed to them.
+    #[prost(uint32, tag = "2")]
+    pub reached: u32,
+    /// Whose mailbox does not take it, because it is full or not there any more.
+    #[prost(uint32, tag = "3")]
+    pub refused: u32,
+}
 /// Whether tasks go to an orchestrator, by what is seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -883,6 +1050,51 @@ impl ReportOutcome {
             "REPORT_OUTCOME_TAKEN" => Some(Self::Taken),
             "REPORT_OUTCOME_KNOWN" => Some(Self::Known),
             "REPORT_OUTCOME_LATE" => Some(Self::Late),
+            _ => None,
+        }
+    }
+}
+/// What a broadcast is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BroadcastType {
+    /// Never sent.
+    Unspecified = 0,
+    /// How the sender does.
+    StatusUpdate = 1,
+    /// What it can do now.
+    CapabilityChange = 2,
+    /// It has too much to do.
+    LoadAlert = 3,
+    /// It will stop.
+    ShutdownNotice = 4,
+    /// Anything else.
+    Custom = 5,
+}
+impl BroadcastType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BROADCAST_TYPE_UNSPECIFIED",
+            Self::StatusUpdate => "BROADCAST_TYPE_STATUS_UPDATE",
+            Self::CapabilityChange => "BROADCAST_TYPE_CAPABILITY_CHANGE",
+            Self::LoadAlert => "BROADCAST_TYPE_LOAD_ALERT",
+            Self::ShutdownNotice => "BROADCAST_TYPE_SHUTDOWN_NOTICE",
+            Self::Custom => "BROADCAST_TYPE_CUSTOM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BROADCAST_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BROADCAST_TYPE_STATUS_UPDATE" => Some(Self::StatusUpdate),
+            "BROADCAST_TYPE_CAPABILITY_CHANGE" => Some(Self::CapabilityChange),
+            "BROADCAST_TYPE_LOAD_ALERT" => Some(Self::LoadAlert),
+            "BROADCAST_TYPE_SHUTDOWN_NOTICE" => Some(Self::ShutdownNotice),
+            "BROADCAST_TYPE_CUSTOM" => Some(Self::Custom),
             _ => None,
         }
     }
@@ -1360,6 +1572,129 @@ pub mod federation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What is shared about a delegation, until it is forgotten 24 h after its end. Daemons: its delegator, whoever is asked or
+        /// works on it, and whoever has ended it. Scope federation:read.
+        pub async fn get_context(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContextResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.FederationService/GetContext",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.FederationService",
+                        "GetContext",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shares something about a delegation: the others who share it are told by mail (delegation.context). Daemons: its
+        /// delegator, and whoever works on it. Scope federation:write.
+        pub async fn put_context(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutContextResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.FederationService/PutContext",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.FederationService",
+                        "PutContext",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// An orchestrator says how it does, in place of what it said before. Scope federation:write.
+        pub async fn report_heartbeat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportHeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportHeartbeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.FederationService/ReportHeartbeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.FederationService",
+                        "ReportHeartbeat",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says something to those who are registered. A repeat with its id reaches those that it has not reached. Scope
+        /// federation:write.
+        pub async fn broadcast(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BroadcastRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BroadcastResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.FederationService/Broadcast",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.FederationService",
+                        "Broadcast",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1484,6 +1819,41 @@ pub mod federation_service_server {
             request: tonic::Request<super::ExplainDelegationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ExplainDelegationResponse>,
+            tonic::Status,
+        >;
+        /// What is shared about a delegation, until it is forgotten 24 h after its end. Daemons: its delegator, whoever is asked or
+        /// works on it, and whoever has ended it. Scope federation:read.
+        async fn get_context(
+            &self,
+            request: tonic::Request<super::GetContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContextResponse>,
+            tonic::Status,
+        >;
+        /// Shares something about a delegation: the others who share it are told by mail (delegation.context). Daemons: its
+        /// delegator, and whoever works on it. Scope federation:write.
+        async fn put_context(
+            &self,
+            request: tonic::Request<super::PutContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutContextResponse>,
+            tonic::Status,
+        >;
+        /// An orchestrator says how it does, in place of what it said before. Scope federation:write.
+        async fn report_heartbeat(
+            &self,
+            request: tonic::Request<super::ReportHeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportHeartbeatResponse>,
+            tonic::Status,
+        >;
+        /// Says something to those who are registered. A repeat with its id reaches those that it has not reached. Scope
+        /// federation:write.
+        async fn broadcast(
+            &self,
+            request: tonic::Request<super::BroadcastRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BroadcastResponse>,
             tonic::Status,
         >;
     }
@@ -2168,6 +2538,187 @@ pub mod federation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainDelegationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.FederationService/GetContext" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetContextSvc<T: FederationService>(pub Arc<T>);
+                    impl<
+                        T: FederationService,
+                    > tonic::server::UnaryService<super::GetContextRequest>
+                    for GetContextSvc<T> {
+                        type Response = super::GetContextResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetContextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FederationService>::get_context(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetContextSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.FederationService/PutContext" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutContextSvc<T: FederationService>(pub Arc<T>);
+                    impl<
+                        T: FederationService,
+                    > tonic::server::UnaryService<super::PutContextRequest>
+                    for PutContextSvc<T> {
+                        type Response = super::PutContextResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutContextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FederationService>::put_context(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutContextSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.FederationService/ReportHeartbeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportHeartbeatSvc<T: FederationService>(pub Arc<T>);
+                    impl<
+                        T: FederationService,
+                    > tonic::server::UnaryService<super::ReportHeartbeatRequest>
+                    for ReportHeartbeatSvc<T> {
+                        type Response = super::ReportHeartbeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportHeartbeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FederationService>::report_heartbeat(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportHeartbeatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.FederationService/Broadcast" => {
+                    #[allow(non_camel_case_types)]
+                    struct BroadcastSvc<T: FederationService>(pub Arc<T>);
+                    impl<
+                        T: FederationService,
+                    > tonic::server::UnaryService<super::BroadcastRequest>
+                    for BroadcastSvc<T> {
+                        type Response = super::BroadcastResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BroadcastRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FederationService>::broadcast(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BroadcastSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

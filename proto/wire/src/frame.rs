@@ -106,7 +106,7 @@ pub struct TaskCall {
 
 impl TaskCall {
     /// All there are.
-    pub const KINDS: [FrameKind; 8] = [
+    pub const KINDS: [FrameKind; 11] = [
         FrameKind::Register,
         FrameKind::Deregister,
         FrameKind::QueryCapabilities,
@@ -115,6 +115,9 @@ impl TaskCall {
         FrameKind::DelegationProgress,
         FrameKind::DelegationResult,
         FrameKind::DelegationCancel,
+        FrameKind::ContextGet,
+        FrameKind::ContextPut,
+        FrameKind::Broadcast,
     ];
 
     /// The call of a frame's type.

@@ -3,16 +3,16 @@
 use async_trait::async_trait;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use waystation_domain::federation::{Delegation, Refused, Reported};
+use waystation_domain::federation::{self as rules, Delegation, DelegationRequest, Refused, Reported, Told};
 use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp, TokenClass};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::federation_service_server::FederationService;
 use waystation_proto::federation::v1::*;
 use waystation_rpc::convert::parse;
 use waystation_rpc::{Caller, Fault};
-use waystation_store::federation::Kept;
+use waystation_store::federation::{Kept, Listed};
 
-use crate::{Parts, desk, request, views, watch};
+use crate::{Parts, broadcast, context, desk, herald, request, views, watch};
 
 /// Elements of a page.
 const PAGE: u32 = 100;
@@ -76,7 +76,8 @@ impl FederationApi {
     async fn delegate(&self, caller: Caller, wanted: DelegateTaskRequest) -> Result<DelegateTaskResponse, Fault> {
         let organization = caller.organization(&wanted.organization_id)?;
         let request_id = wanted.request_id.clone();
-        let mut request = request::delegation(&caller, wanted)?;
+        let (written, entries) = request::entries(&wanted.context)?;
+        let mut request = DelegationRequest { context: written, ..request::delegation(&caller, wanted)? };
         let now = self.0.context.clock.now();
         if let Some(parent) = request.parent.clone() {
             let unknown = |_| Fault::field("parent_delegation_id", "is not known");
@@ -86,7 +87,7 @@ impl FederationApi {
         request::check_hops(&request)?;
         let fresh = self.0.context.entropy.id();
         let id = request::delegation_id(&organization, request.from.as_ref(), &request_id, fresh)?;
-        let (kept, duplicate) = desk::begin(&self.0, &organization, Delegation::new(id, request, now)).await?;
+        let (kept, duplicate) = desk::begin(&self.0, &organization, Delegation::new(id, request, now), entries).await?;
         let delegation = kept.delegation;
         Ok(DelegateTaskResponse {
             delegation_id: delegation.id.to_string(),
@@ -105,17 +106,21 @@ impl FederationApi {
         let capabilities = request::capabilities("capabilities", &wanted.capabilities)?;
         let after = waystation_rpc::convert::parse_optional("page_token", &wanted.page_token)?;
         let registry = self.0.registries.fresh(organization).await?;
-        let mut fitting = registry.listed(after.as_ref()).into_iter().filter(|(listed, standing)| {
-            let registration = &listed.registration;
+        let fits = |listed: &Listed, standing| {
+            let Listed { registration, reserved, report, .. } = listed;
             let has = |needed| registration.capabilities.iter().any(|capability| capability.meets(needed));
+            let used = report.as_ref().map_or(0, |report| report.tokens_used);
             capabilities.iter().all(has)
                 && (wanted.region.is_empty() || wanted.region == registration.region)
-                && (wanted.standing() == Standing::Unspecified || wanted.standing() == views::standing(*standing))
-                && registration.max_concurrent.saturating_sub(listed.reserved) >= wanted.free
-        });
-        let page: Vec<_> = fitting.by_ref().take(most).collect();
-        let last = page.last().map(|(listed, _)| listed.registration.id.to_string());
-        let next_page_token = fitting.next().and(last).unwrap_or_default();
+                && (wanted.standing() == Standing::Unspecified || wanted.standing() == views::standing(standing))
+                && registration.max_concurrent.saturating_sub(*reserved) >= wanted.free
+                && registration.token_limit.is_none_or(|limit| limit.saturating_sub(used) >= wanted.free_tokens)
+        };
+        let mut page = registry.listed(after.as_ref(), most + 1, self.0.context.clock.now(), fits);
+        let is_more = page.len() > most;
+        page.truncate(most);
+        let last = page.last().filter(|_| is_more);
+        let next_page_token = last.map_or(String::new(), |(listed, _)| listed.registration.id.to_string());
         let orchestrators = page.into_iter().map(|(listed, standing)| views::orchestrator(listed, standing)).collect();
         Ok(ListOrchestratorsResponse { orchestrators, next_page_token })
     }
@@ -161,9 +166,11 @@ impl FederationService for FederationApi {
         let wanted = request.into_inner();
         let organization = caller.organization(&wanted.organization_id)?;
         let registration = request::registration(&caller, wanted.orchestrator)?;
-        let kept = self.0.store.federation.register_orchestrator(&organization, registration, None).await;
+        let new = Told { standing: rules::Standing::Offline, since: self.0.context.clock.now() };
+        let kept = self.0.store.federation.register_orchestrator(&organization, registration.clone(), new, None).await;
         kept.map_err(Fault::unavailable)?;
         self.0.registries.fresh(&organization).await?;
+        herald::registered(&self.0, &organization, &registration).await?;
         Ok(Response::new(RegisterOrchestratorResponse {}))
     }
 
@@ -175,10 +182,25 @@ impl FederationService for FederationApi {
         let wanted = request.into_inner();
         let organization = caller.organization(&wanted.organization_id)?;
         let id = request::one_speaker(&caller, "orchestrator_id", &wanted.orchestrator_id)?;
-        let was = self.0.store.federation.deregister_orchestrator(&organization, &id, None).await;
-        let was_registered = was.map_err(Fault::unavailable)?;
-        self.0.registries.fresh(&organization).await?;
+        let was_registered = herald::deregister(&self.0, &organization, &id, "asked").await?;
         Ok(Response::new(DeregisterOrchestratorResponse { was_registered }))
+    }
+
+    async fn report_heartbeat(
+        &self,
+        request: Request<ReportHeartbeatRequest>,
+    ) -> Result<Response<ReportHeartbeatResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let wanted = request.into_inner();
+        let organization = caller.organization(&wanted.organization_id)?;
+        let id = request::one_speaker(&caller, "orchestrator_id", &wanted.orchestrator_id)?;
+        let report = request::report(wanted.report, self.0.context.clock.now())?;
+        let known = self.0.store.federation.report_orchestrator(&organization, &id, report, None).await;
+        if !known.map_err(Fault::unavailable)? {
+            return Err(Fault::not_found("orchestrator").into());
+        }
+        self.0.registries.fresh(&organization).await?;
+        Ok(Response::new(ReportHeartbeatResponse {}))
     }
 
     async fn get_orchestrator(
@@ -189,7 +211,7 @@ impl FederationService for FederationApi {
         let wanted = request.into_inner();
         let organization = caller.organization(&wanted.organization_id)?;
         let id: OrchestratorId = parse("orchestrator_id", &wanted.orchestrator_id)?;
-        let found = self.0.registries.fresh(&organization).await?.one(&id);
+        let found = self.0.registries.fresh(&organization).await?.one(&id, self.0.context.clock.now());
         let (listed, standing) = found.ok_or_else(|| Fault::not_found("orchestrator"))?;
         Ok(Response::new(GetOrchestratorResponse { orchestrator: Some(views::orchestrator(listed, standing)) }))
     }
@@ -319,5 +341,26 @@ impl FederationService for FederationApi {
         let kept = self.seen(&matter(caller, &wanted.organization_id, &wanted.delegation_id)?).await?;
         let decisions = kept.delegation.decisions.iter().cloned().map(views::decision).collect();
         Ok(Response::new(ExplainDelegationResponse { delegation: Some(views::delegation(kept)), decisions }))
+    }
+
+    async fn get_context(&self, request: Request<GetContextRequest>) -> Result<Response<GetContextResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let wanted = request.into_inner();
+        let Matter { caller, organization, id } = matter(caller, &wanted.organization_id, &wanted.delegation_id)?;
+        Ok(Response::new(context::get(&self.0, &caller, &organization, &id, &wanted).await?))
+    }
+
+    async fn put_context(&self, request: Request<PutContextRequest>) -> Result<Response<PutContextResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let wanted = request.into_inner();
+        let Matter { caller, organization, id } = matter(caller, &wanted.organization_id, &wanted.delegation_id)?;
+        Ok(Response::new(context::put(&self.0, &caller, &organization, &id, wanted).await?))
+    }
+
+    async fn broadcast(&self, request: Request<BroadcastRequest>) -> Result<Response<BroadcastResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let wanted = request.into_inner();
+        let organization = caller.organization(&wanted.organization_id)?;
+        Ok(Response::new(broadcast::say(&self.0, &caller, &organization, wanted).await?))
     }
 }

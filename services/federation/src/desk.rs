@@ -6,7 +6,7 @@ use waystation_domain::federation::{Delegation, DelegationState};
 use waystation_domain::{DelegationId, OrganizationId, Timestamp};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_rpc::Fault;
-use waystation_store::federation::{Commit, Committed, Kept};
+use waystation_store::federation::{Commit, Committed, Entry, Kept};
 
 use crate::{Parts, post};
 
@@ -30,11 +30,21 @@ pub(crate) async fn change<T>(
     id: &DelegationId,
     rule: impl Fn(&mut Delegation, Timestamp) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
+    change_with(parts, organization, id, |delegation, now| Ok((rule(delegation, now)?, Vec::new()))).await
+}
+
+/// The same by a rule that also writes into its context; what it writes is kept only if it changed the delegation.
+pub(crate) async fn change_with<T>(
+    parts: &Parts,
+    organization: &OrganizationId,
+    id: &DelegationId,
+    rule: impl Fn(&mut Delegation, Timestamp) -> Result<(T, Vec<Entry>), Fault>,
+) -> Result<T, Fault> {
     for _ in 0..TRIES {
         let Kept { version, delegation: before } = find(parts, organization, id).await?;
         let mut delegation = before.clone();
-        let answer = rule(&mut delegation, parts.context.clock.now())?;
-        if keep(parts, organization, version, &before, delegation).await?.is_some() {
+        let (answer, entries) = rule(&mut delegation, parts.context.clock.now())?;
+        if keep(parts, organization, version, &before, (delegation, entries)).await?.is_some() {
             return Ok(answer);
         }
         parts.metrics.conflicted();
@@ -47,9 +57,10 @@ pub(crate) async fn begin(
     parts: &Parts,
     organization: &OrganizationId,
     delegation: Delegation,
+    context: Vec<Entry>,
 ) -> Result<(Kept, bool), Fault> {
     for _ in 0..TRIES {
-        if let Some(kept) = keep(parts, organization, 0, &delegation, delegation.clone()).await? {
+        if let Some(kept) = keep(parts, organization, 0, &delegation, (delegation.clone(), context.clone())).await? {
             parts.metrics.began();
             return Ok((kept, false));
         }
@@ -75,7 +86,7 @@ async fn keep(
     organization: &OrganizationId,
     expected: u64,
     before: &Delegation,
-    mut delegation: Delegation,
+    (mut delegation, entries): (Delegation, Vec<Entry>),
 ) -> Result<Option<Kept>, Fault> {
     let now = parts.context.clock.now();
     if delegation.wants_choice(now) {
@@ -86,7 +97,7 @@ async fn keep(
         return Ok(Some(Kept { version: expected, delegation }));
     }
     let due = delegation.due(now.after(SEND_AFTER));
-    let commit = Commit { organization: organization.clone(), expected, delegation: delegation.clone(), due };
+    let commit = Commit { organization: organization.clone(), expected, delegation: delegation.clone(), due, entries };
     match parts.store.federation.commit(commit, None).await.map_err(Fault::unavailable)? {
         Committed::Stored(version) => {
             if delegation.state.is_terminal() && before.state != delegation.state {
@@ -98,7 +109,7 @@ async fn keep(
             Ok(Some(Kept { version, delegation }))
         }
         Committed::Conflict | Committed::NoSlot => Ok(None),
-        Committed::Full => Err(Fault::new(ErrorReason::StoreFull, "the store takes no new delegations")),
+        Committed::Full => Err(Fault::new(ErrorReason::StoreFull, "the store takes nothing new")),
     }
 }
 
@@ -106,7 +117,7 @@ async fn keep(
 pub(crate) async fn postpone(parts: &Parts, organization: &OrganizationId, kept: Kept) -> Result<(), Fault> {
     let Kept { version, delegation } = kept;
     let due = delegation.due(parts.context.clock.now().after(SEND_AGAIN));
-    let commit = Commit { organization: organization.clone(), expected: version, delegation, due };
+    let commit = Commit { organization: organization.clone(), expected: version, delegation, due, entries: Vec::new() };
     parts.store.federation.commit(commit, None).await.map(drop).map_err(Fault::unavailable)
 }
 

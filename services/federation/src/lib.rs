@@ -4,7 +4,10 @@
 //! kept is told to anybody. Any number of replicas may do the same work: a change is kept once.
 
 mod api;
+mod broadcast;
+mod context;
 mod desk;
+mod herald;
 mod metrics;
 mod post;
 mod presence;
@@ -16,6 +19,7 @@ mod views;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -39,7 +43,12 @@ pub struct Config {
     pub hs256: Option<SecretString>,
     /// Whether callers may ask for the contract.
     pub reflection: bool,
+    /// Whoever has had no session for so long takes no tasks any more, until it registers again.
+    pub deregister_after: Duration,
 }
+
+/// Usually it is so long.
+pub const DEREGISTER_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Bound sockets.
 pub struct Listeners {
@@ -89,6 +98,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         store,
     };
     sweeper::start(parts.clone(), readiness).await;
+    herald::start(parts.clone(), config.deregister_after);
     let services = Services::default().with(FederationServiceServer::new(api::FederationApi(parts)));
     let server = GrpcServer { gate: Gate::new(verifier, context.clock), reflection: config.reflection };
     server.serve("federation-grpc", listeners.grpc, services, context).await;

@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     reports: Family<ReportLabels, Counter>,
     conflicts: Counter,
     pub(crate) mail: Counter,
+    pub(crate) broadcast: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,6 +31,7 @@ impl Metrics {
         add("waystation_delegations", "Delegations that were begun", &metrics.delegated);
         add("waystation_delegation_conflicts", "Changes that somebody else was faster with", &metrics.conflicts);
         add("waystation_delegation_mail", "Messages about delegations that were sent", &metrics.mail);
+        add("waystation_broadcasts", "Broadcasts that were said", &metrics.broadcast);
         registry.register("waystation_delegations_ended", "Delegations by how they ended", metrics.ended.clone());
         registry.register("waystation_delegation_reports", "Reports of assignees", metrics.reports.clone());
         metrics

@@ -84,6 +84,7 @@ fn message_id(delegation: &Delegation, note: &Note) -> String {
         | NoteKind::Completed
         | NoteKind::Failed
         | NoteKind::Cancelled
+        | NoteKind::Context
         | NoteKind::Reassigned => format!("{}.n{}", delegation.id, note.number),
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
-use waystation_domain::federation::Standing;
-use waystation_domain::{OrchestratorId, OrganizationId};
+use waystation_domain::federation::{Seen, Standing};
+use waystation_domain::{OrchestratorId, OrganizationId, Timestamp};
 use waystation_proto::router::v1::{GetPresenceResponse, Presence, PresenceChange, WatchPresenceRequest};
 use waystation_rpc::Fault;
-use waystation_rpc::convert::parse;
+use waystation_rpc::convert::{parse, timestamp_from};
 
 use crate::registry::OneRegistry;
 use crate::{Parts, desk};
@@ -53,6 +54,7 @@ fn spawn(parts: Parts, organization: OrganizationId, registry: Arc<OneRegistry>)
             let ids = registry.ids();
             tokio::select! {
                 broken = follow(&parts, &organization, &registry, &ids), if !ids.is_empty() => {
+                    registry.is_seen.store(false, Ordering::Relaxed);
                     if let Err(fault) = broken {
                         tracing::warn!(%organization, "presence is not seen: {fault}");
                     }
@@ -87,12 +89,14 @@ async fn follow(
             let mut gone = Vec::new();
             for PresenceChange { orchestrator_id, presence } in answer.changes {
                 let id: OrchestratorId = parse("orchestrator_id", &orchestrator_id)?;
-                let standing = standing(&presence.unwrap_or_default());
-                registry.note_standing(id.clone(), standing);
-                if standing == Standing::Offline {
-                    gone.push(id);
+                let presence = presence.unwrap_or_default();
+                if presence.presence() == Presence::Offline {
+                    gone.push(id.clone());
                 }
+                let now = parts.context.clock.now();
+                registry.note_seen(id, |before| seen(&presence, before, now));
             }
+            registry.is_seen.store(true, Ordering::Relaxed);
             if !gone.is_empty() {
                 give_up_all(parts, organization, gone).await?;
             }
@@ -129,16 +133,18 @@ async fn give_up(parts: &Parts, organization: &OrganizationId, assignee: &Orches
 }
 
 /// What is seen, and within it what a daemon says of itself.
-fn standing(presence: &GetPresenceResponse) -> Standing {
+fn seen(presence: &GetPresenceResponse, before: Seen, now: Timestamp) -> Seen {
     match presence.presence() {
-        Presence::Online => match presence.reported_status.as_str() {
+        Presence::Online => Seen::Connected(match presence.reported_status.as_str() {
             "busy" => Standing::Busy,
             "error" => Standing::Degraded,
             "paused" => Standing::Draining,
             _ => Standing::Online,
-        },
-        Presence::Reconnecting => Standing::Degraded,
-        Presence::Offline | Presence::Unspecified => Standing::Offline,
+        }),
+        Presence::Reconnecting => {
+            before.then_lost(presence.last_seen.as_ref().map_or(now, |last| timestamp_from(Some(last))))
+        }
+        Presence::Offline | Presence::Unspecified => Seen::Gone,
     }
 }
 
@@ -148,17 +154,19 @@ mod tests {
 
     #[test]
     fn what_is_seen_weighs_more_than_what_is_said() {
+        let before = Seen::Connected(Standing::Busy);
         let of = |presence: Presence, reported: &str| {
-            standing(&GetPresenceResponse {
+            let presence = GetPresenceResponse {
                 presence: presence.into(),
                 reported_status: reported.into(),
                 ..Default::default()
-            })
+            };
+            seen(&presence, before, Timestamp::from_millis(7))
         };
-        assert_eq!(of(Presence::Online, ""), Standing::Online);
-        assert_eq!(of(Presence::Online, "busy"), Standing::Busy);
-        assert_eq!(of(Presence::Online, "paused"), Standing::Draining);
-        assert_eq!(of(Presence::Reconnecting, "active"), Standing::Degraded);
-        assert_eq!(of(Presence::Offline, "active"), Standing::Offline);
+        assert_eq!(of(Presence::Online, ""), Seen::Connected(Standing::Online));
+        assert_eq!(of(Presence::Online, "busy"), Seen::Connected(Standing::Busy));
+        assert_eq!(of(Presence::Online, "paused"), Seen::Connected(Standing::Draining));
+        assert_eq!(of(Presence::Reconnecting, "active"), Seen::Lost(Standing::Busy, Timestamp::from_millis(7)));
+        assert_eq!(of(Presence::Offline, "active"), Seen::Gone);
     }
 }

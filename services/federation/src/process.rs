@@ -24,6 +24,7 @@ pub struct FederationSettings {
     secret_file: Option<PathBuf>,
     jwt_secret: Option<SecretString>,
     jwt_secret_file: Option<PathBuf>,
+    deregister_after_seconds: u64,
     redis: RedisConfig,
     tls: TlsSettings,
     process: ProcessSettings,
@@ -41,6 +42,7 @@ impl Default for FederationSettings {
             secret_file: None,
             jwt_secret: None,
             jwt_secret_file: None,
+            deregister_after_seconds: crate::DEREGISTER_AFTER.as_secs(),
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
             process: ProcessSettings::default(),
@@ -69,6 +71,7 @@ impl Service for FederationProcess {
             secret: required_secret("secret", settings.secret, settings.secret_file.as_deref(), 16)?,
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
             reflection: settings.process.reflection,
+            deregister_after: Duration::from_secs(settings.deregister_after_seconds),
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;
         let store = store.map_err(|error| StartError::Configuration(format!("redis: {error}")))?;

@@ -2,11 +2,13 @@
 //! one small call to the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use waystation_domain::federation::{Candidate, Capability, CapabilityName, Decision, Delegation, Standing, choose};
+use waystation_domain::federation::{
+    Candidate, Capability, CapabilityName, Decision, Delegation, Registration, Seen, Standing, choose, standing,
+};
 use waystation_domain::{OrchestratorId, OrganizationId, Timestamp};
 use waystation_rpc::Fault;
 use waystation_runtime::Context;
@@ -33,6 +35,8 @@ pub(crate) struct OneRegistry {
     mirror: Mutex<Mirror>,
     /// Rung when somebody has come or gone.
     pub(crate) changed: Notify,
+    /// Whether routers tell who is there: while they do not, nobody is given up.
+    pub(crate) is_seen: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,7 +45,7 @@ struct Mirror {
     listed: BTreeMap<OrchestratorId, Listed>,
     by_capability: HashMap<CapabilityName, BTreeSet<OrchestratorId>>,
     /// What was seen last; it stays so while nothing is seen.
-    standing: HashMap<OrchestratorId, Standing>,
+    seen: HashMap<OrchestratorId, Seen>,
 }
 
 impl Mirror {
@@ -65,18 +69,26 @@ impl Mirror {
         self.listed.insert(id, listed);
     }
 
-    fn candidate<'a>(&self, listed: &'a Listed) -> Candidate<'a> {
+    fn candidate<'a>(&self, listed: &'a Listed, now: Timestamp) -> Candidate<'a> {
+        let report = listed.report.as_ref();
+        let standing = self.standing_of(listed, now);
+        // Whoever is away a moment is asked after those who are there.
+        let is_away = self.seen_of(listed).is_away();
         Candidate {
             registration: &listed.registration,
             reserved: listed.reserved,
-            standing: self.standing_of(&listed.registration.id),
-            tokens_used: 0,
-            errors: 0,
+            standing: if is_away { standing.max(Standing::Degraded) } else { standing },
+            tokens_used: report.map_or(0, |report| report.tokens_used),
+            errors: report.map_or(0, |report| report.errors),
         }
     }
 
-    fn standing_of(&self, id: &OrchestratorId) -> Standing {
-        self.standing.get(id).copied().unwrap_or(Standing::Offline)
+    fn seen_of(&self, listed: &Listed) -> Seen {
+        self.seen.get(&listed.registration.id).copied().unwrap_or(Seen::Gone)
+    }
+
+    fn standing_of(&self, listed: &Listed, now: Timestamp) -> Standing {
+        standing(self.seen_of(listed), listed.report.as_ref(), now)
     }
 
     /// Those who have the rarest of the capabilities, or all.
@@ -104,23 +116,51 @@ impl OneRegistry {
         self.lock().listed.get(id).map_or(0, |listed| listed.reserved)
     }
 
-    /// Notes what is seen of somebody.
-    pub(crate) fn note_standing(&self, id: OrchestratorId, standing: Standing) {
-        self.lock().standing.insert(id, standing);
+    /// Notes what is seen of somebody, from what was seen before.
+    pub(crate) fn note_seen(&self, id: OrchestratorId, see: impl FnOnce(Seen) -> Seen) {
+        let mut mirror = self.lock();
+        let before = mirror.seen.get(&id).copied().unwrap_or(Seen::Gone);
+        mirror.seen.insert(id, see(before));
     }
 
-    /// One of them, with what is seen of it.
-    pub(crate) fn one(&self, id: &OrchestratorId) -> Option<(Listed, Standing)> {
+    /// Those whose registration fits.
+    pub(crate) fn ids_of(&self, fits: impl Fn(&Registration) -> bool) -> Vec<OrchestratorId> {
         let mirror = self.lock();
-        mirror.listed.get(id).map(|listed| (listed.clone(), mirror.standing_of(id)))
+        let fitting = mirror.listed.iter().filter(|(_, listed)| fits(&listed.registration));
+        fitting.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Those who are registered with what is seen of them, after one, in the order of their ids.
-    pub(crate) fn listed(&self, after: Option<&OrchestratorId>) -> Vec<(Listed, Standing)> {
+    /// One of them, with how it is.
+    pub(crate) fn one(&self, id: &OrchestratorId, now: Timestamp) -> Option<(Listed, Standing)> {
+        let mirror = self.lock();
+        mirror.listed.get(id).map(|listed| (listed.clone(), mirror.standing_of(listed, now)))
+    }
+
+    /// Those of whom everybody thinks otherwise than they are, or who are gone since before a moment; at most so many.
+    pub(crate) fn untold(&self, most: usize, gone_since: Timestamp, now: Timestamp) -> Vec<(Listed, Standing)> {
+        let mirror = self.lock();
+        let seen = mirror.listed.values().filter(|listed| mirror.seen.contains_key(&listed.registration.id));
+        let all = seen.map(|listed| (listed, mirror.standing_of(listed, now)));
+        let untold = all.filter(|(listed, standing)| {
+            *standing != listed.told.standing || *standing == Standing::Offline && listed.told.since <= gone_since
+        });
+        untold.take(most).map(|(listed, standing)| (listed.clone(), standing)).collect()
+    }
+
+    /// Those who are registered, fit, and come after one in the order of their ids, with how they are; at most so many.
+    pub(crate) fn listed(
+        &self,
+        after: Option<&OrchestratorId>,
+        most: usize,
+        now: Timestamp,
+        fits: impl Fn(&Listed, Standing) -> bool,
+    ) -> Vec<(Listed, Standing)> {
         let mirror = self.lock();
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let range = mirror.listed.range::<OrchestratorId, _>((from, std::ops::Bound::Unbounded));
-        range.map(|(id, listed)| (listed.clone(), mirror.standing_of(id))).collect()
+        let all = range.map(|(_, listed)| (listed, mirror.standing_of(listed, now)));
+        let fitting = all.filter(|(listed, standing)| fits(listed, *standing)).take(most);
+        fitting.map(|(listed, standing)| (listed.clone(), standing)).collect()
     }
 }
 
@@ -158,7 +198,7 @@ impl Registries {
             come_or_gone |= was != listed.is_some();
             match listed {
                 Some(listed) => mirror.put(id, listed),
-                None => drop(mirror.standing.remove(&id)),
+                None => drop(mirror.seen.remove(&id)),
             }
         }
         drop(mirror);
@@ -166,6 +206,14 @@ impl Registries {
             registry.changed.notify_one();
         }
         Ok(registry)
+    }
+
+    /// Learns of what others have brought into the store, registries that this process does not know included.
+    pub(crate) async fn catch_up(&self) -> Result<(), Fault> {
+        for organization in self.0.store.registries(None).await.map_err(Fault::unavailable)? {
+            self.fresh(&organization).await?;
+        }
+        Ok(())
     }
 
     fn of(&self, organization: &OrganizationId) -> Arc<OneRegistry> {
@@ -203,7 +251,7 @@ impl Registries {
         let asked = delegation.asked();
         let possible = mirror.possible(&delegation.request.required);
         let others = mirror.listed.len() - possible.len();
-        let candidates = possible.into_iter().map(|listed| mirror.candidate(listed));
+        let candidates = possible.into_iter().map(|listed| mirror.candidate(listed, now));
         let decision = choose(&delegation.wanted(&asked), candidates, draw, now);
         Ok(decision.with_incapable(u32::try_from(others).unwrap_or(u32::MAX)))
     }

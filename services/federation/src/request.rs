@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use waystation_domain::federation::{
-    Capability, DelegationRequest, Limits, MAX_DEPTH, Priority, Registration, Strategy, Task, Verdict,
+    Capability, Catalogue, DelegationRequest, Limits, MAX_DEPTH, MAX_ENTRY, NotShared, Priority, Registration, Report,
+    Standing, Strategy, Task, Verdict, Written,
 };
-use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, TokenClass, check_document, check_object};
+use waystation_domain::{
+    DelegationId, OrchestratorId, OrganizationId, Timestamp, TokenClass, check_document, check_object,
+};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::complete_delegation_request::Verdict as WireVerdict;
 use waystation_proto::federation::v1::{self as wire, DelegateTaskRequest, DelegationLimits};
 use waystation_rpc::convert::{parse, parse_optional, required};
 use waystation_rpc::{Caller, Fault};
-use waystation_store::federation::Kept;
+use waystation_store::federation::{Entry, Kept};
 
 /// Bytes of a payload and of a result.
 const DATA: usize = 64 * 1024;
@@ -85,16 +88,33 @@ pub(crate) fn estimate(estimate: String) -> Result<String, Fault> {
     text("estimated_completion", estimate, NAME)
 }
 
+pub(crate) fn capability(field: &str, wanted: &wire::Capability) -> Result<Capability, Fault> {
+    Ok(Capability {
+        name: parse(&format!("{field}.name"), &wanted.name)?,
+        version: parse_optional(&format!("{field}.version"), &wanted.version)?,
+        level: wanted.level,
+    })
+}
+
 pub(crate) fn capabilities(field: &str, wanted: &[wire::Capability]) -> Result<Vec<Capability>, Fault> {
-    let read = |(at, capability): (usize, &wire::Capability)| {
-        let field = |name: &str| format!("{field}[{at}].{name}");
-        Ok(Capability {
-            name: parse(&field("name"), &capability.name)?,
-            version: parse_optional(&field("version"), &capability.version)?,
-            level: capability.level,
-        })
-    };
+    let read = |(at, wanted): (usize, &wire::Capability)| capability(&format!("{field}[{at}]"), wanted);
     wanted.iter().enumerate().map(read).collect()
+}
+
+/// How an orchestrator does, as it says.
+pub(crate) fn report(report: Option<wire::OrchestratorReport>, now: Timestamp) -> Result<Report, Fault> {
+    let said = required("report", report)?;
+    let standing = match said.standing() {
+        wire::Standing::Unspecified | wire::Standing::Online => Standing::Online,
+        wire::Standing::Busy => Standing::Busy,
+        wire::Standing::Degraded => Standing::Degraded,
+        wire::Standing::Draining => Standing::Draining,
+        wire::Standing::Offline => return Err(Fault::field("report.standing", "must not be OFFLINE: that is seen")),
+    };
+    if said.errors > 1_000 {
+        return Err(Fault::field("report.errors", "must be 0 to 1,000"));
+    }
+    Ok(Report { standing, load: said.load, tokens_used: said.tokens_used, errors: said.errors, at: now })
 }
 
 pub(crate) fn registration(caller: &Caller, orchestrator: Option<wire::Orchestrator>) -> Result<Registration, Fault> {
@@ -184,7 +204,41 @@ fn orchestrators(field: &str, ids: &[String]) -> Result<Vec<OrchestratorId>, Fau
     ids.iter().enumerate().map(|(at, id)| parse(&format!("{field}[{at}]"), id)).collect()
 }
 
-/// A delegation that somebody asks for, but for what it has of its parent.
+/// The same for what is the same.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An entry of a context, and its value; `field` says what its members are called.
+pub(crate) fn entry(name: &str, value: &[u8], field: impl Fn(&str) -> String) -> Result<(Written, String), Fault> {
+    let name = parse(&field("name"), name)?;
+    if value.len() > MAX_ENTRY {
+        return Err(Fault::field(&field("value"), NotShared::EntryTooLarge));
+    }
+    check_document(value).map_err(|error| Fault::field(&field("value"), error))?;
+    let text = json_text(&field("value"), value)?;
+    Ok((Written { name, bytes: value.len(), digest: digest(value) }, text))
+}
+
+/// What is shared from the beginning.
+pub(crate) fn entries(wanted: &[wire::ContextEntry]) -> Result<(Vec<Written>, Vec<Entry>), Fault> {
+    let read = |(at, wanted): (usize, &wire::ContextEntry)| {
+        let (written, value) = entry(&wanted.name, &wanted.value, |member| format!("context[{at}].{member}"))?;
+        let entry = Entry { name: written.name.clone(), version: 1, value };
+        Ok((written, entry))
+    };
+    let (written, entries): (Vec<_>, Vec<_>) =
+        wanted.iter().enumerate().map(read).collect::<Result<Vec<_>, Fault>>()?.into_iter().unzip();
+    Catalogue::check(&written).map_err(|(at, refused)| {
+        let is_second = matches!(refused, NotShared::OtherVersion(_));
+        let (member, refused) =
+            if is_second { ("name", "was named before".to_owned()) } else { ("value", refused.to_string()) };
+        Fault::field(&format!("context[{at}].{member}"), refused)
+    })?;
+    Ok((written, entries))
+}
+
+/// A delegation that somebody asks for, but for what it has of its parent and what is shared about it.
 pub(crate) fn delegation(caller: &Caller, request: DelegateTaskRequest) -> Result<DelegationRequest, Fault> {
     if request.required_capabilities.len() > CAPABILITIES {
         return Err(Fault::field("required_capabilities", format!("must have at most {CAPABILITIES} elements")));
@@ -210,15 +264,12 @@ pub(crate) fn delegation(caller: &Caller, request: DelegateTaskRequest) -> Resul
         max_retries,
         parent: parse_optional("parent_delegation_id", &request.parent_delegation_id)?,
         hops: Vec::new(),
+        context: Vec::new(),
     })
 }
 
 /// Takes what a part of another task has of it: who handed it on before, and its deadline.
-pub(crate) fn inherit(
-    request: &mut DelegationRequest,
-    parent: &Kept,
-    now: waystation_domain::Timestamp,
-) -> Result<(), Fault> {
+pub(crate) fn inherit(request: &mut DelegationRequest, parent: &Kept, now: Timestamp) -> Result<(), Fault> {
     let parent = &parent.delegation;
     if request.from.is_none() || parent.holder() != request.from.as_ref() {
         return Err(Fault::field("parent_delegation_id", "must name a delegation that the delegator works on"));
@@ -242,6 +293,12 @@ pub(crate) fn check_hops(request: &DelegationRequest) -> Result<(), Fault> {
     }
 }
 
+/// What callers name, as it is named among all that callers name.
+pub(crate) fn name_of(organization: &OrganizationId, from: Option<&OrchestratorId>, id: &str) -> String {
+    let from = from.map_or("", |from| from.as_str());
+    digest(format!("{organization}\n{from}\n{id}").as_bytes())
+}
+
 /// How a delegation is named: by the caller's id, so that the same request is one delegation, or as nobody is yet.
 pub(crate) fn delegation_id(
     organization: &OrganizationId,
@@ -253,10 +310,7 @@ pub(crate) fn delegation_id(
         return parse("request_id", &fresh);
     }
     parse::<DelegationId>("request_id", request_id)?;
-    let from = from.map_or("", |from| from.as_str());
-    let digest = Sha256::digest(format!("{organization}\n{from}\n{request_id}"));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    parse("request_id", &hex)
+    parse("request_id", &name_of(organization, from, request_id))
 }
 
 /// How an assignee says that it ended.

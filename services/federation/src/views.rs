@@ -66,7 +66,7 @@ fn capability(Capability { name, version, level }: Capability) -> wire::Capabili
 }
 
 pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::OrchestratorStatus {
-    let Listed { registration, reserved } = listed;
+    let Listed { registration, reserved, report, told: _ } = listed;
     let free = registration.max_concurrent.saturating_sub(reserved);
     let Registration { id, name, region, tier, capabilities, max_concurrent, weight, token_limit } = registration;
     let orchestrator = wire::Orchestrator {
@@ -79,7 +79,20 @@ pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::Orchestrator
         weight,
         token_limit,
     };
-    wire::OrchestratorStatus { orchestrator: Some(orchestrator), standing: standing(seen).into(), reserved, free }
+    let report = report.map(|report| wire::OrchestratorReport {
+        standing: standing(report.standing).into(),
+        load: report.load,
+        tokens_used: report.tokens_used,
+        errors: report.errors,
+        at: Some(timestamp_to(report.at)),
+    });
+    wire::OrchestratorStatus {
+        orchestrator: Some(orchestrator),
+        standing: standing(seen).into(),
+        reserved,
+        free,
+        report,
+    }
 }
 
 fn task(Task { id, task_type, description, priority, payload }: Task) -> wire::Task {

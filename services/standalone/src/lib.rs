@@ -57,6 +57,8 @@ pub struct Options {
     pub anonymous_organization: Option<OrganizationId>,
     /// Whether publishers that speak only Redis are heard, if that is the store.
     pub redis_bridge: bool,
+    /// Whoever takes tasks and has had no session for so long takes none any more.
+    pub deregister_after: Duration,
 }
 
 /// Where accepted messages are kept.
@@ -92,6 +94,7 @@ impl Options {
             allowed_origins: Vec::new(),
             anonymous_organization: None,
             redis_bridge: false,
+            deregister_after: waystation_federation::DEREGISTER_AFTER,
         }
     }
 }
@@ -207,6 +210,7 @@ impl Standalone {
             secret: federation_account.secret,
             hs256: options.hs256.clone(),
             reflection: true,
+            deregister_after: options.deregister_after,
         };
         waystation_federation::start(federation, store.clone(), bound.federation, for_federation).await?;
         let gateway = waystation_gateway::Config {

@@ -14,7 +14,7 @@ use waystation_rpc::{Balanced, Fault, field_of, limit_of, reason_of, retry_after
 use waystation_wire::{CallOutcome, ErrorCode, SendRefused, TaskCall, read_task};
 
 use super::PATIENCE;
-use payloads::{Cancel, Progress, Query, Register, Respond, all, delegate, verdict};
+use payloads::{Cancel, ContextGet, ContextPut, Progress, Query, Register, Respond, all, broadcast, delegate, verdict};
 
 /// Elements of a page, at most.
 const LARGEST_PAGE: u32 = 1_000;
@@ -267,6 +267,40 @@ impl Caller {
                 self.federation.cancel_delegation(self.request(request)).await?;
                 Ok(reported(&delegation_id, wire::ReportOutcome::Taken))
             }
+            FrameKind::ContextGet => {
+                let ContextGet { delegation_id, names, after } = read_task(&call)?;
+                let request = wire::GetContextRequest {
+                    delegation_id: delegation_id.clone(),
+                    names,
+                    page_token: after,
+                    ..Default::default()
+                };
+                let answer = self.federation.get_context(self.request(request)).await?.into_inner();
+                let entries = answer.entries.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+                let mut payload = json!({"delegationId": delegation_id, "entries": entries});
+                if !answer.next_page_token.is_empty() {
+                    payload["next"] = answer.next_page_token.into();
+                }
+                Ok(("context", payload))
+            }
+            FrameKind::ContextPut => {
+                let ContextPut { delegation_id, name, value, version } = read_task(&call)?;
+                let request = wire::PutContextRequest {
+                    delegation_id: delegation_id.clone(),
+                    name: name.clone(),
+                    value: String::from(Box::<str>::from(value)).into(),
+                    version,
+                    ..Default::default()
+                };
+                let answer = self.federation.put_context(self.request(request)).await?.into_inner();
+                Ok(("context_ack", json!({"delegationId": delegation_id, "name": name, "version": answer.version})))
+            }
+            FrameKind::Broadcast => {
+                let request = broadcast(read_task(&call)?)?;
+                let answer = self.federation.broadcast(self.request(request)).await?.into_inner();
+                let wire::BroadcastResponse { broadcast_id, reached, refused } = answer;
+                Ok(("broadcast_ack", json!({"broadcastId": broadcast_id, "reached": reached, "refused": refused})))
+            }
             FrameKind::Auth
             | FrameKind::Heartbeat
             | FrameKind::Subscribe
@@ -280,6 +314,12 @@ impl Caller {
             | FrameKind::Goodbye => Err(Failed::Status(Status::internal("is no call about tasks"))),
         }
     }
+}
+
+fn entry(entry: &wire::ContextEntry) -> Result<Value, Status> {
+    let value: Value = serde_json::from_slice(&entry.value)
+        .map_err(|_| Status::internal("federation gave an entry that is no JSON"))?;
+    Ok(json!({"name": entry.name, "version": entry.version, "value": value}))
 }
 
 fn all_shown(orchestrators: Vec<wire::OrchestratorStatus>) -> Vec<Value> {
@@ -301,6 +341,7 @@ fn told(failed: Failed) -> SendRefused {
         | Code::NotFound
         | Code::FailedPrecondition
         | Code::AlreadyExists
+        | Code::Aborted
         | Code::Unimplemented => ErrorCode::InvalidMessage,
         Code::ResourceExhausted => ErrorCode::RateLimited,
         Code::PermissionDenied => ErrorCode::InsufficientScope,
@@ -309,7 +350,6 @@ fn told(failed: Failed) -> SendRefused {
         | Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
-        | Code::Aborted
         | Code::OutOfRange
         | Code::Internal
         | Code::Unavailable
@@ -324,7 +364,12 @@ fn told(failed: Failed) -> SendRefused {
 /// The member of the payload that a field of the request stands for: `required_capabilities[0].name` is
 /// `payload.requiredCapabilities[0].name`.
 fn member(field: &str) -> String {
-    let field = field.strip_prefix("orchestrator.").unwrap_or(field);
+    let field = match field.strip_prefix("orchestrator.").unwrap_or(field) {
+        "page_token" => "after",
+        // Frames have a type of their own.
+        "type" => "message_type",
+        field => field,
+    };
     let mut member = String::from("payload.");
     let mut letters = field.chars();
     while let Some(letter) = letters.next() {

@@ -138,6 +138,14 @@ id!(
     /// A task that is handed on.
     DelegationId
 );
+id!(
+    /// Something that those who share a task's context call by name: scratchpad, taskHistory, whatever they agree on.
+    EntryName
+);
+id!(
+    /// Something that is said to many.
+    BroadcastId
+);
 
 #[cfg(test)]
 mod tests {

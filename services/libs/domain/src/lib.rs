@@ -24,8 +24,8 @@ mod typed_event;
 pub use event_type::{EventType, EventTypeError};
 pub use feed::{Audience, FeedEvent, FeedExtent, FeedGap, FeedLoss, FeedPoint, FeedPosition, FeedStart, may_see};
 pub use id::{
-    ApiKeyId, ChannelId, DaemonId, DelegationId, IdError, IncarnationId, InstanceId, LoginId, OrchestratorId,
-    OrganizationId, SessionId, TokenId,
+    ApiKeyId, BroadcastId, ChannelId, DaemonId, DelegationId, EntryName, IdError, IncarnationId, InstanceId, LoginId,
+    OrchestratorId, OrganizationId, SessionId, TokenId,
 };
 pub use json::{JsonError, MAX_DATA_BYTES, MAX_JSON_DEPTH, check_document, check_object};
 pub use lane::{Lane, PerLane};

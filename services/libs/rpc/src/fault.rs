@@ -117,7 +117,10 @@ impl Fault {
             ErrorReason::PermissionDenied | ErrorReason::OrchestratorDisabled | ErrorReason::AddressNotAllowed => {
                 Code::PermissionDenied
             }
-            ErrorReason::Fenced | ErrorReason::DuplicateIdentity | ErrorReason::Superseded => Code::Aborted,
+            ErrorReason::Fenced
+            | ErrorReason::DuplicateIdentity
+            | ErrorReason::Superseded
+            | ErrorReason::OtherVersion => Code::Aborted,
             ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
         }
     }

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use waystation_domain::federation::{Delegation, Registration};
-use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp};
+use waystation_domain::federation::{Delegation, Registration, Report, Told};
+use waystation_domain::{DelegationId, EntryName, OrchestratorId, OrganizationId, Timestamp};
 
 use crate::Unavailable;
 use crate::mailbox::Now;
@@ -16,6 +16,10 @@ pub struct Listed {
     pub registration: Registration,
     /// Slots that are taken: delegations whose open attempt is its.
     pub reserved: u32,
+    /// What it said last of how it does.
+    pub report: Option<Report>,
+    /// How it is as everybody has been told.
+    pub told: Told,
 }
 
 /// What has changed in a registry.
@@ -38,6 +42,19 @@ pub struct Commit {
     pub delegation: Delegation,
     /// When somebody must look at it.
     pub due: Timestamp,
+    /// What somebody has written into its context, in place of what was there.
+    pub entries: Vec<Entry>,
+}
+
+/// Something that is shared about a delegation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which.
+    pub name: EntryName,
+    /// As the delegation counts it.
+    pub version: u64,
+    /// JSON.
+    pub value: String,
 }
 
 /// Whether it was kept.
@@ -65,11 +82,13 @@ pub struct Kept {
 /// Registries and delegations.
 #[async_trait]
 pub trait FederationStore: Send + Sync {
-    /// Says what an orchestrator can do, in place of all that was known of it. Slots that are taken stay so.
+    /// Says what an orchestrator can do, in place of what it said before; `told` is what everybody thinks of it if it is
+    /// new. Slots that are taken stay so.
     async fn register_orchestrator(
         &self,
         organization: &OrganizationId,
         registration: Registration,
+        told: Told,
         now: Now,
     ) -> Result<(), Unavailable>;
     /// It takes no tasks any more; answers whether it did. What it works on stays its.
@@ -79,10 +98,29 @@ pub trait FederationStore: Send + Sync {
         orchestrator: &OrchestratorId,
         now: Now,
     ) -> Result<bool, Unavailable>;
+    /// Takes what an orchestrator says of how it does, in place of what it said before; answers whether it is registered.
+    async fn report_orchestrator(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        report: Report,
+        now: Now,
+    ) -> Result<bool, Unavailable>;
+    /// Notes what everybody has been told of how an orchestrator is; answers whether it was what it is thought to be.
+    async fn note_standing(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        (was, is): (Told, Told),
+        now: Now,
+    ) -> Result<bool, Unavailable>;
+    /// Organizations in which somebody is registered, in their order.
+    async fn registries(&self, now: Now) -> Result<Vec<OrganizationId>, Unavailable>;
     /// What has changed after a version; 0: all who are registered.
     async fn registry(&self, organization: &OrganizationId, after: u64, now: Now)
     -> Result<RegistryPiece, Unavailable>;
-    /// Keeps what a delegation has become, and gives and takes slots by whose open attempt it has, in one step.
+    /// Keeps what a delegation has become with what was written into its context, and gives and takes slots by whose open
+    /// attempt it has, in one step.
     async fn commit(&self, commit: Commit, now: Now) -> Result<Committed, Unavailable>;
     /// One delegation.
     async fn delegation(
@@ -91,6 +129,14 @@ pub trait FederationStore: Send + Sync {
         id: &DelegationId,
         now: Now,
     ) -> Result<Option<Kept>, Unavailable>;
+    /// Those of these entries of a delegation's context that there are, in the order of the names.
+    async fn entries(
+        &self,
+        organization: &OrganizationId,
+        id: &DelegationId,
+        names: &[EntryName],
+        now: Now,
+    ) -> Result<Vec<Entry>, Unavailable>;
     /// Delegations in the order in which they were made, after one with its moment.
     async fn delegations(
         &self,
@@ -108,7 +154,7 @@ pub trait FederationStore: Send + Sync {
     ) -> Result<Vec<DelegationId>, Unavailable>;
     /// Delegations that somebody must look at, at most so many, those first that are due longest.
     async fn due_delegations(&self, most: usize, now: Now) -> Result<Vec<(OrganizationId, DelegationId)>, Unavailable>;
-    /// Lets a delegation go that is of this version; answers whether it was.
+    /// Lets a delegation go that is of this version, with its context; answers whether it was.
     async fn forget_delegation(
         &self,
         organization: &OrganizationId,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use waystation_proto::federation::v1 as wire;
+use waystation_proto::federation::v1::broadcast_request::To;
 use waystation_proto::federation::v1::complete_delegation_request::Verdict;
 
 use super::Failed;
@@ -107,6 +108,61 @@ pub(super) struct Delegate {
     pub(super) max_retries: Option<u32>,
     #[serde(default)]
     pub(super) parent_delegation_id: String,
+    #[serde(default)]
+    pub(super) context: Vec<Entry>,
+}
+
+/// Something that is shared.
+#[derive(Deserialize)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) value: Box<RawValue>,
+}
+
+impl From<Entry> for wire::ContextEntry {
+    fn from(entry: Entry) -> wire::ContextEntry {
+        wire::ContextEntry { name: entry.name, value: bytes(Some(entry.value)), version: 0 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContextGet {
+    pub(super) delegation_id: String,
+    #[serde(default)]
+    pub(super) names: Vec<String>,
+    #[serde(default)]
+    pub(super) after: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContextPut {
+    pub(super) delegation_id: String,
+    pub(super) name: String,
+    pub(super) value: Box<RawValue>,
+    pub(super) version: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Broadcast {
+    #[serde(default)]
+    pub(super) broadcast_id: String,
+    pub(super) to: Audience,
+    pub(super) message_type: Option<String>,
+    pub(super) payload: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(super) durable: bool,
+}
+
+/// Whom a broadcast is for: one of these.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Audience {
+    All(bool),
+    Capability(Capability),
+    Region(String),
 }
 
 #[derive(Deserialize)]
@@ -207,6 +263,25 @@ pub(super) fn delegate(payload: Delegate) -> Result<wire::DelegateTaskRequest, F
         }),
         max_retries: payload.max_retries,
         parent_delegation_id: payload.parent_delegation_id,
+        context: all(payload.context),
+    })
+}
+
+pub(super) fn broadcast(payload: Broadcast) -> Result<wire::BroadcastRequest, Failed> {
+    let message_type =
+        named("messageType", "BROADCAST_TYPE_", payload.message_type, wire::BroadcastType::from_str_name)?;
+    Ok(wire::BroadcastRequest {
+        organization_id: String::new(),
+        broadcast_id: payload.broadcast_id,
+        from_orchestrator_id: String::new(),
+        to: Some(match payload.to {
+            Audience::All(all) => To::All(all),
+            Audience::Capability(capability) => To::Capability(capability.into()),
+            Audience::Region(region) => To::Region(region),
+        }),
+        r#type: message_type.into(),
+        payload: bytes(payload.payload),
+        durable: payload.durable,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod clock;
 mod ending;
+mod sharing;
 mod types;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Decision, Note, NoteKind, Refused, Reported, Verdict, Wanted};
+use super::{Catalogue, Decision, Note, NoteKind, Refused, Reported, Verdict, Wanted};
 use crate::{DelegationId, OrchestratorId, Timestamp};
 pub use types::{Attempt, AttemptState, DelegationRequest, DelegationState, Late, Limits, Outcome, Priority, Task};
 
@@ -54,6 +55,8 @@ pub struct Delegation {
     pub late: Vec<Late>,
     /// Every choice that was made, the newest last.
     pub decisions: Vec<Decision>,
+    /// What is shared about it; the values are kept beside it.
+    pub context: Catalogue,
     /// Messages that are to be sent.
     pub outbox: Vec<Note>,
     /// Messages there have been.
@@ -63,6 +66,7 @@ pub struct Delegation {
 impl Delegation {
     /// Somebody hands a task on.
     pub fn new(id: DelegationId, request: DelegationRequest, now: Timestamp) -> Delegation {
+        let context = Catalogue::first(&request.context, request.from.as_ref());
         Delegation {
             id,
             request,
@@ -75,6 +79,7 @@ impl Delegation {
             outcome: None,
             late: Vec::new(),
             decisions: Vec::new(),
+            context,
             outbox: Vec::new(),
             notes: 0,
         }
@@ -179,6 +184,7 @@ impl Delegation {
             "heartbeatMs": self.request.limits.heartbeat.map(millis),
             "deadline": self.deadline().to_string(),
             "depth": self.request.hops.len() + 1,
+            "context": self.context.names().map(|name| name.as_str()).collect::<Vec<_>>(),
         });
         self.write(assignee, NoteKind::Offered, number, data);
     }
@@ -338,7 +344,7 @@ impl Delegation {
         data["attempt"] = attempt.into();
         data["taskId"] = self.request.task.id.as_str().into();
         self.notes += 1;
-        self.outbox.push(Note { number: self.notes, to, kind, attempt, data: data.to_string() });
+        self.outbox.push(Note { number: self.notes, to, kind, attempt, data: data.to_string(), entry: None });
     }
 
     fn task_json(&self) -> Value {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::OrchestratorId;
+use crate::{EntryName, OrchestratorId};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum NoteKind {
     Failed,
     /// To both: it is not wanted any more.
     Cancelled,
+    /// To those who share its context: an entry has changed.
+    Context,
     /// To the delegator: somebody else is looked for. To an assignee: it is not yours any more.
     Reassigned,
 }
@@ -36,6 +38,7 @@ impl NoteKind {
             NoteKind::Completed => "delegation.completed",
             NoteKind::Failed => "delegation.failed",
             NoteKind::Cancelled => "delegation.cancelled",
+            NoteKind::Context => "delegation.context",
             NoteKind::Reassigned => "delegation.reassigned",
         }
     }
@@ -60,4 +63,6 @@ pub struct Note {
     pub attempt: u32,
     /// A JSON object.
     pub data: String,
+    /// Of which entry of the context, if of one.
+    pub entry: Option<EntryName>,
 }

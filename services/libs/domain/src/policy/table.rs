@@ -49,9 +49,9 @@ pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::Eve
 /// Every method of gRPC.
 const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.RouterService/RouteMessage", own_and_federation(Scope::MessagesWrite)),
-    ("/waystation.router.v1.RouterService/RouteMessages", own(Scope::MessagesWrite)),
-    ("/waystation.router.v1.RouterService/PublishEvent", own(Scope::EventsWrite)),
-    ("/waystation.router.v1.RouterService/PublishEvents", own(Scope::EventsWrite)),
+    ("/waystation.router.v1.RouterService/RouteMessages", own_and_federation(Scope::MessagesWrite)),
+    ("/waystation.router.v1.RouterService/PublishEvent", own_and_federation(Scope::EventsWrite)),
+    ("/waystation.router.v1.RouterService/PublishEvents", own_and_federation(Scope::EventsWrite)),
     ("/waystation.router.v1.RouterService/WatchEvents", own(Scope::EventsRead)),
     ("/waystation.router.v1.RouterService/GetMessage", own(Scope::MessagesRead)),
     ("/waystation.router.v1.RouterService/GetMailbox", own(Scope::MessagesRead)),
@@ -101,6 +101,10 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.federation.v1.FederationService/ListDelegations", delegating(Scope::FederationRead)),
     ("/waystation.federation.v1.FederationService/WatchDelegation", delegating(Scope::FederationRead)),
     ("/waystation.federation.v1.FederationService/ExplainDelegation", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/GetContext", delegating(Scope::FederationRead)),
+    ("/waystation.federation.v1.FederationService/PutContext", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/ReportHeartbeat", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/Broadcast", delegating(Scope::FederationWrite)),
     ("/waystation.auth.v1.AuthService/IssueToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/IssueServiceToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/RefreshToken", PUBLIC),
@@ -274,4 +278,10 @@ frames! {
     DelegationResult = "delegation_result", DELEGATING_DAEMONS;
     /// Does not want a task done any more.
     DelegationCancel = "delegation_cancel", DELEGATING_DAEMONS;
+    /// Asks for what is shared about a task.
+    ContextGet = "context_get", ASKING_DAEMONS;
+    /// Shares something about a task.
+    ContextPut = "context_put", DELEGATING_DAEMONS;
+    /// Says something to many.
+    Broadcast = "broadcast", DELEGATING_DAEMONS;
 }

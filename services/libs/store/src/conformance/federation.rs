@@ -38,6 +38,11 @@ pub fn registration(name: &str, max_concurrent: u32) -> Registration {
     }
 }
 
+/// What is thought of one that nobody knows yet.
+pub fn new(since: Timestamp) -> Told {
+    Told { standing: Standing::Offline, since }
+}
+
 /// A task that nobody has.
 pub fn delegation(name: &str, now: Timestamp) -> Delegation {
     let limits = Limits {
@@ -62,6 +67,7 @@ pub fn delegation(name: &str, now: Timestamp) -> Delegation {
         max_retries: 3,
         parent: None,
         hops: Vec::new(),
+        context: Vec::new(),
     };
     Delegation::new(named(name), request, now)
 }
@@ -77,12 +83,13 @@ pub fn offer(delegation: &mut Delegation, to: &str, now: Timestamp) {
 
 async fn commit(world: &World, delegation: &Delegation, expected: u64) -> Committed {
     let due = delegation.due(world.now);
-    let commit = Commit { organization: acme(), expected, delegation: delegation.clone(), due };
+    let commit = Commit { organization: acme(), expected, delegation: delegation.clone(), due, entries: Vec::new() };
     world.store.federation.commit(commit, world.at()).await.unwrap()
 }
 
 async fn register(world: &World, name: &str, slots: u32) {
-    world.store.federation.register_orchestrator(&acme(), registration(name, slots), world.at()).await.unwrap();
+    let registration = registration(name, slots);
+    world.store.federation.register_orchestrator(&acme(), registration, new(world.now), world.at()).await.unwrap();
 }
 
 async fn registry(world: &World, after: u64) -> (u64, Vec<(String, Option<u32>)>) {
@@ -142,7 +149,10 @@ pub async fn a_delegation_is_what_the_first_made_of_it(world: World) {
 
 pub async fn a_registry_tells_what_has_changed(world: World) {
     assert_eq!(registry(&world, 0).await, (0, Vec::new()));
+    let registries = async || world.store.federation.registries(world.at()).await.unwrap();
+    assert_eq!(registries().await, []);
     register(&world, "anna", 1).await;
+    assert_eq!(registries().await, [acme()]);
     register(&world, "bert", 5).await;
     let (version, all) = registry(&world, 0).await;
     assert_eq!(all, [is("anna", 0), is("bert", 0)]);
@@ -160,6 +170,82 @@ pub async fn a_registry_tells_what_has_changed(world: World) {
     register(&world, "bert", 1).await;
     assert_eq!(registry(&world, 0).await.1, [is("anna", 0), is("bert", 1)], "it still works on what it has");
     assert_eq!(registry(&world, 1_000).await.1.len(), 2, "a version of another life: all is told");
+    assert!(federation.deregister_orchestrator(&acme(), &id("anna"), world.at()).await.unwrap());
+    assert_eq!(registries().await, [acme()]);
+    assert!(federation.deregister_orchestrator(&acme(), &id("bert"), world.at()).await.unwrap());
+    assert_eq!(registries().await, []);
+}
+
+pub async fn what_is_said_and_told_of_an_orchestrator_is_kept(mut world: World) {
+    let federation = world.store.federation.clone();
+    let report =
+        |load| Report { standing: Standing::Busy, load, tokens_used: 7, errors: 3, at: Timestamp::from_millis(1) };
+    let anna = id("anna");
+    assert!(!federation.report_orchestrator(&acme(), &anna, report(1), world.at()).await.unwrap(), "not registered");
+    let first = new(world.now);
+    let online = Told { standing: Standing::Online, since: Timestamp::from_millis(9) };
+    assert!(!federation.note_standing(&acme(), &anna, (first, online), world.at()).await.unwrap());
+    register(&world, "anna", 1).await;
+    let listed = async |world: &World, after| {
+        let piece = federation.registry(&acme(), after, world.at()).await.unwrap();
+        (piece.version, piece.changed.into_iter().next().and_then(|(_, listed)| listed))
+    };
+    let (version, known) = listed(&world, 0).await;
+    assert_eq!(known.map(|known| (known.report, known.told)), Some((None, first)));
+    assert!(federation.report_orchestrator(&acme(), &anna, report(1), world.at()).await.unwrap());
+    assert!(federation.report_orchestrator(&acme(), &anna, report(2), world.at()).await.unwrap());
+    assert!(federation.note_standing(&acme(), &anna, (first, online), world.at()).await.unwrap());
+    assert!(!federation.note_standing(&acme(), &anna, (first, online), world.at()).await.unwrap(), "somebody did");
+    let (_, known) = listed(&world, version).await;
+    assert_eq!(
+        known.map(|known| (known.report, known.told)),
+        Some((Some(report(2)), online)),
+        "it is told as a change"
+    );
+    world.pass(Duration::from_secs(1));
+    register(&world, "anna", 2).await;
+    let (_, known) = listed(&world, 0).await;
+    assert_eq!(known.map(|known| (known.report, known.told)), Some((Some(report(2)), online)), "it was there before");
+    assert!(federation.deregister_orchestrator(&acme(), &anna, world.at()).await.unwrap());
+    register(&world, "anna", 1).await;
+    let (_, known) = listed(&world, 0).await;
+    assert_eq!(known.map(|known| (known.report, known.told)), Some((None, new(world.now))), "it is new");
+}
+
+pub async fn a_context_is_kept_with_its_delegation(mut world: World) {
+    let federation = world.store.federation.clone();
+    let mut d = delegation("d-1", world.now);
+    let entry = |name: &str, version, value: &str| Entry { name: name.parse().unwrap(), version, value: value.into() };
+    let commit = |delegation: &Delegation, expected, entries| Commit {
+        organization: acme(),
+        expected,
+        delegation: delegation.clone(),
+        due: delegation.due(delegation.created),
+        entries,
+    };
+    let first = vec![entry("plan", 1, r#"{"a b":[1, 2]}"#), entry("notes", 1, r#""ä""#)];
+    let stored = federation.commit(commit(&d, 0, first.clone()), world.at()).await.unwrap();
+    assert_eq!(stored, Committed::Stored(1));
+    let entries = async |world: &World, names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+        federation.entries(&acme(), &named("d-1"), &names, world.at()).await.unwrap()
+    };
+    assert_eq!(entries(&world, &["plan", "other", "notes"]).await, [first[1].clone(), first[0].clone()]);
+    assert_eq!(entries(&world, &[]).await, []);
+    let second = vec![entry("plan", 2, "null")];
+    let conflict = federation.commit(commit(&d, 0, second.clone()), world.at()).await.unwrap();
+    assert_eq!(conflict, Committed::Conflict);
+    assert_eq!(entries(&world, &["plan"]).await, [first[0].clone()], "nothing was changed");
+    assert_eq!(federation.commit(commit(&d, 1, second.clone()), world.at()).await.unwrap(), Committed::Stored(2));
+    assert_eq!(entries(&world, &["notes", "plan"]).await, [first[1].clone(), second[0].clone()]);
+    let other = "other".parse().unwrap();
+    let strangers = federation.entries(&other, &named("d-1"), &["plan".parse().unwrap()], world.at()).await.unwrap();
+    assert_eq!(strangers, []);
+    d.cancel("no", world.now).unwrap();
+    assert_eq!(federation.commit(commit(&d, 2, Vec::new()), world.at()).await.unwrap(), Committed::Stored(3));
+    world.pass(Duration::from_secs(1));
+    assert!(federation.forget_delegation(&acme(), &named("d-1"), 3, world.at()).await.unwrap());
+    assert_eq!(entries(&world, &["notes", "plan"]).await, []);
 }
 
 pub async fn delegations_are_due_listed_and_forgotten(mut world: World) {

@@ -117,6 +117,7 @@ macro_rules! conformance_suite {
                 a_delegation_is_what_the_first_made_of_it,
                 a_registry_tells_what_has_changed,
                 delegations_are_due_listed_and_forgotten,
+                what_is_said_and_told_of_an_orchestrator_is_kept, a_context_is_kept_with_its_delegation,
             ],
             quotas: [
                 a_rate_is_shared_by_all_who_take_from_it,

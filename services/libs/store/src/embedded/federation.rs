@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use waystation_domain::federation::Registration;
-use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp};
+use waystation_domain::federation::{Registration, Report, Told};
+use waystation_domain::{DelegationId, EntryName, OrchestratorId, OrganizationId, Timestamp};
 
-use crate::federation::{Commit, Committed, Kept, Listed, RegistryPiece};
+use crate::federation::{Commit, Committed, Entry, Kept, Listed, RegistryPiece};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Federation {
@@ -14,17 +14,26 @@ pub(super) struct Federation {
     due: BTreeSet<(Timestamp, OrganizationId, DelegationId)>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct Registered {
+    registration: Registration,
+    report: Option<Report>,
+    told: Told,
+}
+
 /// What belongs to one organization.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Cell {
     /// Counts changes of the registry.
     version: u64,
-    registered: HashMap<OrchestratorId, Registration>,
+    registered: HashMap<OrchestratorId, Registered>,
     /// When each of them was changed last, those who are gone too.
     changed: BTreeMap<OrchestratorId, u64>,
     /// Whose slots are taken, by what.
     held: HashMap<OrchestratorId, BTreeSet<DelegationId>>,
     delegations: HashMap<DelegationId, (Kept, Timestamp)>,
+    /// What is shared about them.
+    contexts: HashMap<DelegationId, BTreeMap<EntryName, Entry>>,
     /// In the order in which they were made.
     order: BTreeSet<(Timestamp, DelegationId)>,
 }
@@ -41,7 +50,7 @@ impl Cell {
 
     fn has_slot(&self, orchestrator: &OrchestratorId) -> bool {
         let registered = self.registered.get(orchestrator);
-        registered.is_some_and(|registration| self.reserved(orchestrator) < registration.max_concurrent)
+        registered.is_some_and(|known| self.reserved(orchestrator) < known.registration.max_concurrent)
     }
 
     fn release(&mut self, orchestrator: &OrchestratorId, id: &DelegationId) {
@@ -55,16 +64,48 @@ impl Cell {
     }
 
     fn listed(&self, orchestrator: &OrchestratorId) -> Option<Listed> {
-        let registration = self.registered.get(orchestrator)?.clone();
-        Some(Listed { registration, reserved: self.reserved(orchestrator) })
+        let Registered { registration, report, told } = self.registered.get(orchestrator)?;
+        let reserved = self.reserved(orchestrator);
+        Some(Listed { registration: registration.clone(), reserved, report: report.clone(), told: *told })
     }
 }
 
 impl Federation {
-    pub(super) fn register(&mut self, organization: OrganizationId, registration: Registration) {
+    pub(super) fn register(&mut self, organization: OrganizationId, registration: Registration, told: Told) {
         let cell = self.by_organization.entry(organization).or_default();
         cell.note(&registration.id);
-        cell.registered.insert(registration.id.clone(), registration);
+        if let Some(known) = cell.registered.get_mut(&registration.id) {
+            known.registration = registration;
+            return;
+        }
+        cell.registered.insert(registration.id.clone(), Registered { registration, report: None, told });
+    }
+
+    pub(super) fn report(
+        &mut self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        report: Report,
+    ) -> bool {
+        let Some(cell) = self.by_organization.get_mut(organization) else { return false };
+        let Some(known) = cell.registered.get_mut(orchestrator) else { return false };
+        known.report = Some(report);
+        cell.note(orchestrator);
+        true
+    }
+
+    pub(super) fn note_standing(
+        &mut self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        (was, is): (Told, Told),
+    ) -> bool {
+        let Some(cell) = self.by_organization.get_mut(organization) else { return false };
+        let known = cell.registered.get_mut(orchestrator).filter(|known| known.told == was);
+        let Some(known) = known else { return false };
+        known.told = is;
+        cell.note(orchestrator);
+        true
     }
 
     pub(super) fn deregister(&mut self, organization: &OrganizationId, orchestrator: &OrchestratorId) -> bool {
@@ -74,6 +115,13 @@ impl Federation {
             cell.note(orchestrator);
         }
         was
+    }
+
+    pub(super) fn registries(&self) -> Vec<OrganizationId> {
+        let with_some = self.by_organization.iter().filter(|(_, cell)| !cell.registered.is_empty());
+        let mut organizations: Vec<_> = with_some.map(|(organization, _)| organization.clone()).collect();
+        organizations.sort();
+        organizations
     }
 
     pub(super) fn registry(&self, organization: &OrganizationId, after: u64) -> RegistryPiece {
@@ -87,7 +135,7 @@ impl Federation {
     }
 
     pub(super) fn commit(&mut self, commit: Commit) -> Committed {
-        let Commit { organization, expected, delegation, due } = commit;
+        let Commit { organization, expected, delegation, due, entries } = commit;
         let cell = self.by_organization.entry(organization.clone()).or_default();
         let id = delegation.id.clone();
         let known = cell.delegations.get(&id);
@@ -114,12 +162,22 @@ impl Federation {
         }
         self.due.insert((due, organization, id.clone()));
         cell.order.insert((delegation.created, id.clone()));
+        if !entries.is_empty() {
+            let named = entries.into_iter().map(|entry| (entry.name.clone(), entry));
+            cell.contexts.entry(id.clone()).or_default().extend(named);
+        }
         cell.delegations.insert(id, (Kept { version: version + 1, delegation }, due));
         Committed::Stored(version + 1)
     }
 
     pub(super) fn delegation(&self, organization: &OrganizationId, id: &DelegationId) -> Option<Kept> {
         self.by_organization.get(organization)?.delegations.get(id).map(|(kept, _)| kept.clone())
+    }
+
+    pub(super) fn entries(&self, organization: &OrganizationId, id: &DelegationId, names: &[EntryName]) -> Vec<Entry> {
+        let context = self.by_organization.get(organization).and_then(|cell| cell.contexts.get(id));
+        let entries = context.into_iter().flatten().filter(|(name, _)| names.contains(name));
+        entries.map(|(_, entry)| entry.clone()).collect()
     }
 
     pub(super) fn delegations(
@@ -155,6 +213,7 @@ impl Federation {
         }
         cell.order.remove(&(created, id.clone()));
         cell.delegations.remove(id);
+        cell.contexts.remove(id);
         self.due.remove(&(due, organization.clone(), id.clone()));
         true
     }

@@ -16,16 +16,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use waystation_domain::federation::Registration;
-use waystation_domain::{DelegationId, Lane, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp};
+use waystation_domain::federation::{Registration, Report, Told};
+use waystation_domain::{
+    DelegationId, EntryName, Lane, MessageId, OrchestratorId, OrganizationId, SessionId, Timestamp,
+};
 
-use crate::federation::{Commit, Committed, FederationStore, Kept, RegistryPiece};
+use crate::federation::{Commit, Committed, Entry, FederationStore, Kept, RegistryPiece};
 use crate::feed::{FeedExtent, FeedPiece, FeedStore, Interest, Publication, Publish, ReadFeed};
 use crate::mailbox::*;
 use crate::quota::{Bucket, QuotaStore, Slice};
 use crate::{Config, Durability, OpenError, Unavailable};
 use journal::Journal;
-use operation::{DeregisterOrchestrator, ForgetDelegation, Operation, RegisterOrchestrator, SweepFeeds};
+use operation::{
+    DeregisterOrchestrator, ForgetDelegation, NoteStanding, Operation, RegisterOrchestrator, ReportOrchestrator,
+    SweepFeeds,
+};
 use state::State;
 
 pub(crate) struct Embedded {
@@ -231,9 +236,10 @@ impl FederationStore for Embedded {
         &self,
         organization: &OrganizationId,
         registration: Registration,
+        told: Told,
         now: Now,
     ) -> Result<(), Unavailable> {
-        self.run(RegisterOrchestrator { organization: organization.clone(), registration }, now).await
+        self.run(RegisterOrchestrator { organization: organization.clone(), registration, told }, now).await
     }
     async fn deregister_orchestrator(
         &self,
@@ -243,6 +249,29 @@ impl FederationStore for Embedded {
     ) -> Result<bool, Unavailable> {
         let (organization, orchestrator) = (organization.clone(), orchestrator.clone());
         self.run(DeregisterOrchestrator { organization, orchestrator }, now).await
+    }
+    async fn report_orchestrator(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        report: Report,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let (organization, orchestrator) = (organization.clone(), orchestrator.clone());
+        self.run(ReportOrchestrator { organization, orchestrator, report }, now).await
+    }
+    async fn note_standing(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        (was, is): (Told, Told),
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let (organization, orchestrator) = (organization.clone(), orchestrator.clone());
+        self.run(NoteStanding { organization, orchestrator, was, is }, now).await
+    }
+    async fn registries(&self, now: Now) -> Result<Vec<OrganizationId>, Unavailable> {
+        self.look(now, |state, _| state.federation.registries())
     }
     async fn registry(
         &self,
@@ -262,6 +291,15 @@ impl FederationStore for Embedded {
         now: Now,
     ) -> Result<Option<Kept>, Unavailable> {
         self.look(now, |state, _| state.federation.delegation(organization, id))
+    }
+    async fn entries(
+        &self,
+        organization: &OrganizationId,
+        id: &DelegationId,
+        names: &[EntryName],
+        now: Now,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        self.look(now, |state, _| state.federation.entries(organization, id, names))
     }
     async fn delegations(
         &self,

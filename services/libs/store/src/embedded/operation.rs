@@ -1,10 +1,11 @@
 //! What changes the state: each operation is journaled as it was asked.
 
+mod federation;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use waystation_domain::federation::Registration;
-use waystation_domain::{ApiKeyId, DelegationId, InstanceId, LoginId, OrchestratorId, OrganizationId, Timestamp};
+use waystation_domain::{ApiKeyId, InstanceId, LoginId, OrchestratorId, OrganizationId, Timestamp};
 
 use super::state::{State, bounded_lease};
 use crate::audit::{AuditRecord, Chain};
@@ -12,10 +13,12 @@ use crate::credential::{
     ApiKey, Created, Login, NewSecret, NewSigningKey, Orchestrator, OrchestratorStatus, Organization,
     OrganizationSettings, Revoked, Rotation, SigningKeys,
 };
-use crate::federation::{Commit, Committed};
 use crate::feed::{FeedExtent, Interest, Publication, Publish};
 use crate::mailbox::*;
 use crate::report::{Changed, Registered, Report};
+pub(super) use federation::{
+    DeregisterOrchestrator, ForgetDelegation, NoteStanding, RegisterOrchestrator, ReportOrchestrator,
+};
 
 /// Is among those that the journal can repeat. Only its list makes an operation so: one that is missing there does not
 /// compile, instead of being written and never read again.
@@ -348,73 +351,6 @@ impl Operation for Unregister {
 
     fn apply(self, state: &mut State, _: Timestamp) -> bool {
         state.reports.unregister(&self.mailbox, &self.instance)
-    }
-
-    fn changed_nothing(answer: &bool) -> bool {
-        !answer
-    }
-}
-
-#[derive(Serialize, serde::Deserialize)]
-pub(super) struct RegisterOrchestrator {
-    pub(super) organization: OrganizationId,
-    pub(super) registration: Registration,
-}
-
-impl Operation for RegisterOrchestrator {
-    const TAG: u8 = 60;
-    type Answer = ();
-
-    fn apply(self, state: &mut State, _: Timestamp) {
-        state.federation.register(self.organization, self.registration);
-    }
-}
-
-#[derive(Serialize, serde::Deserialize)]
-pub(super) struct DeregisterOrchestrator {
-    pub(super) organization: OrganizationId,
-    pub(super) orchestrator: OrchestratorId,
-}
-
-impl Operation for DeregisterOrchestrator {
-    const TAG: u8 = 61;
-    type Answer = bool;
-
-    fn apply(self, state: &mut State, _: Timestamp) -> bool {
-        state.federation.deregister(&self.organization, &self.orchestrator)
-    }
-
-    fn changed_nothing(answer: &bool) -> bool {
-        !answer
-    }
-}
-
-impl Operation for Commit {
-    const TAG: u8 = 62;
-    type Answer = Committed;
-
-    fn apply(self, state: &mut State, _: Timestamp) -> Committed {
-        state.federation.commit(self)
-    }
-
-    fn changed_nothing(answer: &Committed) -> bool {
-        !matches!(answer, Committed::Stored(_))
-    }
-}
-
-#[derive(Serialize, serde::Deserialize)]
-pub(super) struct ForgetDelegation {
-    pub(super) organization: OrganizationId,
-    pub(super) id: DelegationId,
-    pub(super) version: u64,
-}
-
-impl Operation for ForgetDelegation {
-    const TAG: u8 = 63;
-    type Answer = bool;
-
-    fn apply(self, state: &mut State, _: Timestamp) -> bool {
-        state.federation.forget(&self.organization, &self.id, self.version)
     }
 
     fn changed_nothing(answer: &bool) -> bool {

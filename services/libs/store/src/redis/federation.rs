@@ -1,17 +1,19 @@
 //! Registries and delegations. They are kept in the partition of their organization.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue as _, Value};
-use waystation_domain::federation::{Delegation, Registration};
-use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp};
+use waystation_domain::federation::{Delegation, Registration, Report, Told};
+use waystation_domain::{DelegationId, EntryName, OrchestratorId, OrganizationId, Timestamp};
 
 use super::nodes::CallError;
 use super::reply::{self, odd};
 use super::scripts::Script;
 use super::{Args, Redis};
 use crate::Unavailable;
-use crate::federation::{Commit, Committed, FederationStore, Kept, Listed, RegistryPiece};
+use crate::federation::{Commit, Committed, Entry, FederationStore, Kept, Listed, RegistryPiece};
 use crate::mailbox::Now;
 
 /// Where a delegation is in the order in which they were made: texts that are sorted as they are.
@@ -29,9 +31,12 @@ fn listed_of(value: Value) -> Result<(OrchestratorId, Option<Listed>), Unavailab
     let id = reply::parse(&reply::text(reply::next(&mut fields)?)?)?;
     let registered = reply::text(reply::next(&mut fields)?)?;
     let reserved = u32::try_from(reply::number(reply::next(&mut fields)?)?).map_err(odd)?;
+    let (report, told) = (reply::text(reply::next(&mut fields)?)?, reply::text(reply::next(&mut fields)?)?);
     let Some((_, json)) = registered.split_once(' ') else { return Ok((id, None)) };
     let registration: Registration = serde_json::from_str(json).map_err(odd)?;
-    Ok((id, Some(Listed { registration, reserved })))
+    let report = (!report.is_empty()).then(|| serde_json::from_str::<Report>(&report)).transpose().map_err(odd)?;
+    let told = serde_json::from_str::<Told>(&told).map_err(odd)?;
+    Ok((id, Some(Listed { registration, reserved, report, told })))
 }
 
 impl Redis {
@@ -53,11 +58,13 @@ impl FederationStore for Redis {
         &self,
         organization: &OrganizationId,
         registration: Registration,
+        told: Told,
         now: Now,
     ) -> Result<(), Unavailable> {
         let json = serde_json::to_string(&registration).map_err(odd)?;
         let mut args = Args::default();
         args.text(registration.id.as_str()).number(registration.max_concurrent).push(json);
+        args.push(serde_json::to_string(&told).map_err(odd)?);
         self.of_organization(organization, Script::RegisterOrchestrator, args, now).await?;
         Ok(())
     }
@@ -71,6 +78,47 @@ impl FederationStore for Redis {
         let mut args = Args::default();
         args.text(orchestrator.as_str());
         Ok(reply::number(self.of_organization(organization, Script::DeregisterOrchestrator, args, now).await?)? == 1)
+    }
+
+    async fn report_orchestrator(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        report: Report,
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let mut args = Args::default();
+        args.text(orchestrator.as_str()).push(serde_json::to_string(&report).map_err(odd)?);
+        Ok(reply::number(self.of_organization(organization, Script::ReportOrchestrator, args, now).await?)? == 1)
+    }
+
+    async fn note_standing(
+        &self,
+        organization: &OrganizationId,
+        orchestrator: &OrchestratorId,
+        (was, is): (Told, Told),
+        now: Now,
+    ) -> Result<bool, Unavailable> {
+        let mut args = Args::default();
+        args.text(orchestrator.as_str());
+        for told in [was, is] {
+            args.push(serde_json::to_string(&told).map_err(odd)?);
+        }
+        Ok(reply::number(self.of_organization(organization, Script::NoteStanding, args, now).await?)? == 1)
+    }
+
+    async fn registries(&self, now: Now) -> Result<Vec<OrganizationId>, Unavailable> {
+        let each = (0..self.places.partitions).map(async |partition| {
+            reply::list(self.run_in(partition, Script::Registries, Args::default(), now).await?)
+        });
+        let mut all = Vec::new();
+        for answer in try_join_all(each).await? {
+            for organization in answer {
+                all.push(reply::parse(&reply::text(organization)?)?);
+            }
+        }
+        all.sort();
+        Ok(all)
     }
 
     async fn registry(
@@ -89,13 +137,17 @@ impl FederationStore for Redis {
     }
 
     async fn commit(&self, commit: Commit, now: Now) -> Result<Committed, Unavailable> {
-        let Commit { organization, expected, delegation, due } = commit;
+        let Commit { organization, expected, delegation, due, entries } = commit;
         let mut args = Args::default();
         args.text(delegation.id.as_str()).number(expected);
         args.text(delegation.holder().map_or("", |holder| holder.as_str())).number(due.as_millis());
         args.push(place_of(delegation.created, &delegation.id));
         args.push(serde_json::to_string(&delegation).map_err(odd)?);
-        let script = if expected == 0 { Script::CreateDelegation } else { Script::CommitDelegation };
+        let grows = expected == 0 || !entries.is_empty();
+        for Entry { name, version, value } in entries {
+            args.text(name.as_str()).push(format!("{version} {value}"));
+        }
+        let script = if grows { Script::GrowDelegation } else { Script::CommitDelegation };
         let answer = match self.of_organization(&organization, script, args, now).await {
             Err(CallError::Full) => return Ok(Committed::Full),
             answer => i64::from_redis_value(answer?).map_err(odd)?,
@@ -117,6 +169,33 @@ impl FederationStore for Redis {
         args.text(id.as_str());
         let fields = reply::list(self.of_organization(organization, Script::Delegation, args, now).await?)?;
         if fields.len() == 0 { Ok(None) } else { kept_of(fields).map(Some) }
+    }
+
+    async fn entries(
+        &self,
+        organization: &OrganizationId,
+        id: &DelegationId,
+        names: &[EntryName],
+        now: Now,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let names: BTreeSet<&EntryName> = names.iter().collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut args = Args::default();
+        args.text(id.as_str());
+        for name in &names {
+            args.text(name.as_str());
+        }
+        let values = reply::list(self.of_organization(organization, Script::Entries, args, now).await?)?;
+        let entry = |(name, value): (&EntryName, Value)| {
+            let value = reply::text(value)?;
+            let Some((version, value)) = value.split_once(' ') else { return Ok(None) };
+            let version = version.parse().map_err(odd)?;
+            Ok(Some(Entry { name: name.clone(), version, value: value.to_owned() }))
+        };
+        let found = names.into_iter().zip(values).map(entry);
+        found.filter_map(Result::transpose).collect()
     }
 
     async fn delegations(

@@ -80,8 +80,12 @@ scripts! {
     SweepFeeds, "sweep_feeds", Drains, [PARTITION, FEED];
     RegisterOrchestrator, "register_orchestrator", Grows, [PARTITION, FEDERATION];
     DeregisterOrchestrator, "deregister_orchestrator", Drains, [PARTITION, FEDERATION];
+    ReportOrchestrator, "report_orchestrator", Drains, [PARTITION, FEDERATION];
+    NoteStanding, "note_standing", Drains, [PARTITION, FEDERATION];
+    Registries, "registries", Reads, [PARTITION, FEDERATION];
     Registry, "registry", Reads, [PARTITION, FEDERATION];
-    CreateDelegation, "create_delegation", Grows, [PARTITION, FEDERATION, KEEP_DELEGATION];
+    GrowDelegation, "grow_delegation", Grows, [PARTITION, FEDERATION, KEEP_DELEGATION];
+    Entries, "entries", Reads, [PARTITION, FEDERATION];
     CommitDelegation, "commit_delegation", Drains, [PARTITION, FEDERATION, KEEP_DELEGATION];
     Delegation, "delegation", Reads, [PARTITION, FEDERATION];
     Delegations, "delegations", Reads, [PARTITION, FEDERATION];

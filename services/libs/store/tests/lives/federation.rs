@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use waystation_domain::federation::{Registration, Verdict};
-use waystation_domain::{DelegationId, OrchestratorId, OrganizationId};
-use waystation_store::conformance::federation::{delegation, offer, registration};
+use waystation_domain::federation::{Delegation, Registration, Report, Standing, Told, Verdict, Written};
+use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp};
+use waystation_store::conformance::federation::{delegation, new, offer, registration};
 use waystation_store::federation::*;
 
 use super::pair::Pair;
@@ -15,6 +15,8 @@ use super::pair::Pair;
 pub enum Step {
     Register(u8, u32),
     Deregister(u8),
+    Report(u8, u32),
+    Tell(u8, u64),
     /// Reads a delegation, or makes it, does something with it and keeps it; perhaps as a version that it has not.
     Change(u8, Change, bool),
     Forget(u8),
@@ -33,6 +35,8 @@ pub enum Change {
     Cancel,
     Tick,
     Sent,
+    /// Writes into the context, as a backend.
+    Put(u8),
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
@@ -44,10 +48,13 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => Just(Change::Cancel),
         1 => Just(Change::Tick),
         1 => Just(Change::Sent),
+        1 => (0..3u8).prop_map(Change::Put),
     ];
     prop_oneof![
         2 => (0..3u8, 1..3u32).prop_map(|(name, slots)| Step::Register(name, slots)),
         1 => (0..3u8).prop_map(Step::Deregister),
+        1 => (0..3u8, 0..9u32).prop_map(|(name, load)| Step::Report(name, load)),
+        1 => (0..3u8, 0..9u64).prop_map(|(name, since)| Step::Tell(name, since)),
         9 => (0..5u8, change, prop::bool::weighted(0.1)).prop_map(|(d, change, stale)| Step::Change(d, change, stale)),
         1 => (0..5u8).prop_map(Step::Forget),
         2 => (0..20u64).prop_map(Step::Registry),
@@ -69,12 +76,7 @@ fn id(number: u8) -> DelegationId {
     format!("d-{number}").parse().unwrap()
 }
 
-fn changed(
-    pair: &Pair,
-    number: u8,
-    known: Option<Kept>,
-    change: Change,
-) -> (u64, waystation_domain::federation::Delegation) {
+fn changed(pair: &Pair, number: u8, known: Option<Kept>, change: Change) -> (u64, Delegation, Vec<Entry>) {
     let now = pair.now;
     let kept = known.unwrap_or_else(|| Kept { version: 0, delegation: delegation(id(number).as_str(), now) });
     let Kept { version, delegation: mut d } = kept;
@@ -85,10 +87,16 @@ fn changed(
         (Change::Refuse, Some((by, attempt))) => drop(d.respond(&by, attempt, Err("no".into()), now)),
         (Change::Complete, Some((by, attempt))) => drop(d.complete(&by, attempt, Verdict::Completed("{}".into()), now)),
         (Change::Cancel, _) => drop(d.cancel("no", now)),
+        (Change::Put(value), _) => {
+            let entry = Written { name: "e".parse().unwrap(), bytes: 1, digest: value.to_string() };
+            let put = d.put(None, entry.clone(), None).ok();
+            let entries = put.map(|version| Entry { name: entry.name, version, value: value.to_string() });
+            return (version, d, entries.into_iter().collect());
+        }
         (Change::Sent, _) => d.note_sent(&(1..=d.notes).collect::<Vec<_>>()),
         (Change::Tick | Change::Accept | Change::Refuse | Change::Complete, _) => drop(d.tick(now)),
     }
-    (version, d)
+    (version, d, Vec::new())
 }
 
 /// Whose slots are taken, by the delegations that there are.
@@ -114,8 +122,9 @@ pub async fn live(steps: Vec<Step>, mut pair: Pair) {
         match &step {
             Step::Register(number, slots) => {
                 let registration = Registration { id: name(*number), ..registration("x", *slots) };
-                model.register_orchestrator(&acme, registration.clone(), now).await.unwrap();
-                redis.register_orchestrator(&acme, registration, now).await.unwrap();
+                let told = new(pair.now);
+                model.register_orchestrator(&acme, registration.clone(), told, now).await.unwrap();
+                redis.register_orchestrator(&acme, registration, told, now).await.unwrap();
             }
             Step::Deregister(number) => {
                 let of = name(*number);
@@ -125,18 +134,46 @@ pub async fn live(steps: Vec<Step>, mut pair: Pair) {
                 );
                 pair.same(&step, answers.0, answers.1).unwrap();
             }
+            Step::Report(number, load) => {
+                let report =
+                    Report { standing: Standing::Online, load: *load, tokens_used: 0, errors: 0, at: pair.now };
+                let of = name(*number);
+                let answers = (
+                    model.report_orchestrator(&acme, &of, report.clone(), now).await,
+                    redis.report_orchestrator(&acme, &of, report, now).await,
+                );
+                pair.same(&step, answers.0, answers.1).unwrap();
+            }
+            Step::Tell(number, since) => {
+                let of = name(*number);
+                let listed = model.registry(&acme, 0, now).await.unwrap().changed;
+                let known = listed.into_iter().find(|(id, _)| *id == of).and_then(|(_, listed)| listed);
+                let was = known.map_or(new(pair.now), |known| known.told);
+                let is = Told { standing: Standing::Online, since: Timestamp::from_millis(*since) };
+                let answers = (
+                    model.note_standing(&acme, &of, (was, is), now).await,
+                    redis.note_standing(&acme, &of, (was, is), now).await,
+                );
+                pair.same(&step, answers.0, answers.1).unwrap();
+            }
             Step::Change(number, change, stale) => {
                 let known = (
                     model.delegation(&acme, &id(*number), now).await,
                     redis.delegation(&acme, &id(*number), now).await,
                 );
                 let known = pair.same(&step, known.0, known.1).unwrap();
-                let (version, delegation) = changed(&pair, *number, known, *change);
+                let (version, delegation, entries) = changed(&pair, *number, known, *change);
                 let (expected, due) = (version + u64::from(*stale), delegation.due(pair.now));
-                let commit = Commit { organization: acme.clone(), expected, delegation, due };
+                let commit = Commit { organization: acme.clone(), expected, delegation, due, entries };
                 let answers = (model.commit(commit.clone(), now).await, redis.commit(commit, now).await);
                 let committed = pair.same(&step, answers.0, answers.1).unwrap();
                 assert!(!stale || committed == Committed::Conflict);
+                let names = ["e".parse().unwrap()];
+                let entries = (
+                    model.entries(&acme, &id(*number), &names, now).await,
+                    redis.entries(&acme, &id(*number), &names, now).await,
+                );
+                pair.same(&step, entries.0, entries.1).unwrap();
             }
             Step::Forget(number) => {
                 let known = model.delegation(&acme, &id(*number), now).await.unwrap();

@@ -1,5 +1,7 @@
 use super::*;
-use crate::federation::{Candidate, Capability, Registration, Standing, Strategy, choose};
+use crate::federation::{
+    Candidate, Capability, Catalogue, MAX_ENTRY, NotShared, Registration, Standing, Strategy, Written, choose,
+};
 
 pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -31,6 +33,7 @@ pub(super) fn request() -> DelegationRequest {
         max_retries: 3,
         parent: None,
         hops: Vec::new(),
+        context: Vec::new(),
     }
 }
 
@@ -182,4 +185,64 @@ fn who_works_on_it_hears_that_it_is_not_wanted() {
     assert_eq!(kinds(&d, "anna"), [NoteKind::Offered, NoteKind::Cancelled]);
     assert_eq!(kinds(&d, "boss"), [NoteKind::Accepted, NoteKind::Cancelled]);
     assert_eq!(d.progress(&id("anna"), 1, (9, ""), at(3)), Ok(Reported::Late));
+}
+
+fn written(name: &str, value: &str) -> Written {
+    Written { name: name.parse().unwrap(), bytes: value.len(), digest: value.to_owned() }
+}
+
+#[test]
+fn a_context_is_its_delegators_and_its_workers() {
+    let mut d = delegation(DelegationRequest { context: vec![written("plan", "1")], ..request() });
+    assert_eq!(d.put(Some(&id("anna")), written("plan", "2"), None), Err(NotShared::NotYours));
+    offer(&mut d, &["anna", "bert"], at(1));
+    let (anna, boss) = (d.holder().cloned().unwrap(), id("boss"));
+    assert!(d.may_read(&anna), "what is asked for is judged by what is known");
+    assert_eq!(
+        d.put(Some(&anna), written("plan", "2"), None),
+        Err(NotShared::NotYours),
+        "but not written before a yes"
+    );
+    d.respond(&anna, 1, Ok(String::new()), at(2)).unwrap();
+    assert_eq!(d.put(Some(&anna), written("plan", "2"), Some(1)), Ok(2));
+    assert_eq!(d.put(Some(&anna), written("plan", "2"), Some(1)), Ok(2), "said once more");
+    assert_eq!(d.put(Some(&boss), written("plan", "3"), Some(1)), Err(NotShared::OtherVersion(2)));
+    assert_eq!(d.put(Some(&boss), written("new", "3"), Some(1)), Err(NotShared::OtherVersion(0)));
+    assert_eq!(d.put(Some(&boss), written("plan", "3"), None), Ok(3), "whatever is there");
+    let told = |to: &OrchestratorId| {
+        let notes = d.outbox.iter().filter(|note| note.kind == NoteKind::Context && note.to == *to);
+        notes.map(|note| note.data.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&boss).len(), 1, "the repeat is no news");
+    assert!(told(&anna)[0].contains(r#""version":3"#), "{:?}", told(&anna));
+    d.lose(&anna, "gone", at(3));
+    assert!(!d.may_read(&anna), "it is somebody else's now");
+    assert_eq!(d.put(Some(&anna), written("plan", "4"), None), Err(NotShared::NotYours));
+    d.cancel("no", at(4)).unwrap();
+    assert_eq!(d.put(Some(&boss), written("plan", "4"), None), Err(NotShared::Ended(DelegationState::Cancelled)));
+    assert!(d.may_read(&boss));
+}
+
+#[test]
+fn a_context_has_limits_and_only_the_newest_change_is_told() {
+    let mut d = delegation(request());
+    let large = |name: &str, bytes| Written { bytes, ..written(name, name) };
+    assert_eq!(d.put(None, large("a", MAX_ENTRY + 1), None), Err(NotShared::EntryTooLarge));
+    for n in 0..16 {
+        d.put(None, large(&format!("e{n}"), MAX_ENTRY), None).unwrap();
+    }
+    assert_eq!(d.put(None, large("more", 1), None), Err(NotShared::TooLarge));
+    d.put(None, Written { bytes: 0, ..written("e0", "less") }, None).unwrap();
+    d.put(None, large("more", 1), None).unwrap();
+    let mut many = delegation(request());
+    for n in 0..64 {
+        many.put(None, written(&format!("e{n}"), "1"), None).unwrap();
+    }
+    assert_eq!(many.put(None, written("more", "1"), None), Err(NotShared::TooMany));
+    many.put(None, written("e0", "2"), None).unwrap();
+    many.put(None, written("e0", "3"), None).unwrap();
+    assert_eq!(many.outbox.len(), 64, "one for each entry");
+    assert!(many.outbox.last().unwrap().data.contains(r#""version":3"#));
+    let twice = [written("a", "1"), written("a", "2")];
+    assert_eq!(Catalogue::check(&twice), Err((1, NotShared::OtherVersion(1))));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::federation::{Capability, Strategy};
+use crate::federation::{Capability, Strategy, Written};
 use crate::{DelegationId, OrchestratorId, Timestamp};
 
 /// How urgent a task is.
@@ -84,6 +84,8 @@ pub struct DelegationRequest {
     pub parent: Option<DelegationId>,
     /// Who has handed it on before: the delegators of its parents. Set by the service, never by a caller.
     pub hops: Vec<OrchestratorId>,
+    /// What the delegator shares from the beginning.
+    pub context: Vec<Written>,
 }
 
 /// Where a delegation is. Only the first two are not the end.

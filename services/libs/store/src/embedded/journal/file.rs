@@ -10,7 +10,7 @@ use crate::OpenError;
 use crate::embedded::state::State;
 
 /// Magic and version of the format. A file of another version is refused and left as it is.
-const HEADER: [u8; 8] = *b"WSJRNL\x00\x05";
+const HEADER: [u8; 8] = *b"WSJRNL\x00\x06";
 /// Length of the boot id that follows the header.
 const BOOT_ID: usize = 36;
 

@@ -7,8 +7,9 @@ use waystation_domain::Timestamp;
 
 use crate::embedded::operation::{
     AppendAudit, CreateApiKey, CreateLogin, CreateOrchestrator, CreateOrganization, DeregisterOrchestrator,
-    FirstSigningKey, ForgetDelegation, Operation, Register, RegisterOrchestrator, Repeatable, Revoke, RotateLogin,
-    RotateSigningKey, SetOrchestratorStatus, SetSettings, SweepFeeds, TakeReports, TakeSecret, Unregister,
+    FirstSigningKey, ForgetDelegation, NoteStanding, Operation, Register, RegisterOrchestrator, Repeatable,
+    ReportOrchestrator, Revoke, RotateLogin, RotateSigningKey, SetOrchestratorStatus, SetSettings, SweepFeeds,
+    TakeReports, TakeSecret, Unregister,
 };
 use crate::embedded::state::State;
 use crate::federation::Commit;
@@ -122,7 +123,7 @@ repeatable! {
     ForgetDeadLetters, NewsTold, CreateOrganization, CreateOrchestrator, CreateApiKey, CreateLogin, FirstSigningKey, RotateLogin,
     Revoke, SetSettings, SetOrchestratorStatus, TakeSecret, RotateSigningKey, AppendAudit,
     TakeReports, Register, Unregister, Publish, Interest, SweepFeeds, RegisterOrchestrator,
-    DeregisterOrchestrator, Commit, ForgetDelegation,
+    DeregisterOrchestrator, Commit, ForgetDelegation, ReportOrchestrator, NoteStanding,
 }
 
 /// Repeats the operation of a payload.

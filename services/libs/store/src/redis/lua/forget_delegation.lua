@@ -6,5 +6,5 @@ if not known[1] or tonumber(known[1]) ~= tonumber(ARGV[3]) then return 0 end
 if known[2] ~= '' then release(base, known[2], id) end
 call('ZREM', base .. 'l', known[3])
 call('ZREM', DUE, ARGV[1] .. '/' .. id)
-call('DEL', key)
+call('DEL', key, base .. 'c:' .. id)
 return 1

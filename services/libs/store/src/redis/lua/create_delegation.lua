@@ -1,2 +1,0 @@
--- A new one: refused by a full store.
-return keep()

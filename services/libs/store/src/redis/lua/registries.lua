@@ -1,0 +1,2 @@
+-- Organizations of the partition in which somebody is registered.
+return call('SMEMBERS', WITH_REGISTRY)
