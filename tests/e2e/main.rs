@@ -6,6 +6,7 @@ mod deployment;
 mod feeds;
 mod links;
 mod older_client;
+mod older_peer;
 mod revocation;
 mod secured;
 

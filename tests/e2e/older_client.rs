@@ -7,8 +7,8 @@ use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrchestratorRequest,
 use waystation_tests::Process;
 use waystation_tests::node::Node;
 
-const PACKAGE: &str = "@wundr.io/orchestrator-daemon@1.0.39";
-const SUM: &str = "a8cb90571753377fdf4b6058ab606e18b24f71470337d0827190e1365151b888";
+pub const PACKAGE: &str = "@wundr.io/orchestrator-daemon@1.0.39";
+pub const SUM: &str = "a8cb90571753377fdf4b6058ab606e18b24f71470337d0827190e1365151b888";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_http_client_of_the_older_platform_works_unmodified() {

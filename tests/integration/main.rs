@@ -24,6 +24,7 @@ mod guards;
 mod limits;
 mod news;
 mod operator;
+mod peers;
 mod polling;
 mod protocol_page;
 mod reach;

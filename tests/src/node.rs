@@ -87,6 +87,17 @@ impl Node {
 
     /// What a script prints.
     pub fn run(&self, script: &Path, arguments: &[&str]) -> String {
-        run(Command::new(&self.binary).arg(script).args(arguments)).unwrap_or_else(|error| panic!("{error}"))
+        self.run_with(&[], script, arguments)
+    }
+
+    /// What a script prints that needs other packages, by their names and directories.
+    pub fn run_with(&self, packages: &[(&str, &Path)], script: &Path, arguments: &[&str]) -> String {
+        let modules = tempfile::tempdir().unwrap();
+        for (name, directory) in packages {
+            std::os::unix::fs::symlink(fs::canonicalize(directory).unwrap(), modules.path().join(name)).unwrap();
+        }
+        let mut node = Command::new(&self.binary);
+        node.env("NODE_PATH", modules.path()).arg(script).args(arguments);
+        run(&mut node).unwrap_or_else(|error| panic!("{error}"))
     }
 }

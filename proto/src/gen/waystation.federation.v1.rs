@@ -542,6 +542,9 @@ pub struct ListDelegationsRequest {
     /// The last answer's; empty: from the beginning.
     #[prost(string, tag = "4")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only those whose open attempt is this orchestrator's, on one page; empty: all.
+    #[prost(string, tag = "5")]
+    pub assignee_id: ::prost::alloc::string::String,
 }
 /// A page.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -15,6 +15,7 @@ mod frame;
 mod handshake;
 pub mod json;
 mod payload;
+mod peer;
 mod rate;
 mod session;
 mod stamp;
@@ -32,6 +33,7 @@ pub use frame::{
 };
 pub use handshake::{Handshake, HandshakeStep};
 pub use payload::read_task;
+pub use peer::{Peer, PeerSaid, PeerTask};
 pub use session::{
     Allowance, CallFailed, CallOutcome, ClientProfile, Command, CompareAnswer, Ending, Health, Hint, Note, Opening,
     Push, ReadRequest, ReadResult, Renewed, SendOutcome, SendRefused, Session, SessionConfig, SettleAnswer,

@@ -1,6 +1,7 @@
 //! FederationService.
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use waystation_domain::federation::{self as rules, Delegation, DelegationRequest, Refused, Reported, Told};
@@ -8,7 +9,7 @@ use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp,
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::federation_service_server::FederationService;
 use waystation_proto::federation::v1::*;
-use waystation_rpc::convert::parse;
+use waystation_rpc::convert::{parse, parse_optional};
 use waystation_rpc::{Caller, Fault};
 use waystation_store::federation::{Kept, Listed};
 
@@ -104,7 +105,7 @@ impl FederationApi {
     ) -> Result<ListOrchestratorsResponse, Fault> {
         let most = page_size(wanted.page_size)?;
         let capabilities = request::capabilities("capabilities", &wanted.capabilities)?;
-        let after = waystation_rpc::convert::parse_optional("page_token", &wanted.page_token)?;
+        let after = parse_optional("page_token", &wanted.page_token)?;
         let registry = self.0.registries.fresh(organization).await?;
         let fits = |listed: &Listed, standing| {
             let Listed { registration, reserved, report, .. } = listed;
@@ -125,6 +126,18 @@ impl FederationApi {
         Ok(ListOrchestratorsResponse { orchestrators, next_page_token })
     }
 
+    /// Delegations whose open attempt is somebody's.
+    async fn held(&self, organization: &OrganizationId, assignee: &OrchestratorId) -> Result<Vec<Kept>, Fault> {
+        let held = self.0.store.federation.held_delegations(organization, assignee, None).await;
+        let finding = held
+            .map_err(Fault::unavailable)?
+            .into_iter()
+            .map(async |id| self.0.store.federation.delegation(organization, &id, None).await);
+        let found = try_join_all(finding).await.map_err(Fault::unavailable)?;
+        let is_theirs = |kept: &Kept| kept.delegation.holder() == Some(assignee);
+        Ok(found.into_iter().flatten().filter(is_theirs).collect())
+    }
+
     async fn list_delegations(
         &self,
         caller: &Caller,
@@ -140,9 +153,15 @@ impl FederationApi {
             }
             None => return Err(Fault::field("page_token", "is not one of ours")),
         };
-        let page = self.0.store.federation.delegations(&organization, after, most, None).await;
-        let page = page.map_err(Fault::unavailable)?;
-        let last = page.last().filter(|_| page.len() == most);
+        let assignee: Option<OrchestratorId> = parse_optional("assignee_id", &wanted.assignee_id)?;
+        let page = match &assignee {
+            Some(assignee) => self.held(&organization, assignee).await?,
+            None => {
+                let page = self.0.store.federation.delegations(&organization, after, most, None).await;
+                page.map_err(Fault::unavailable)?
+            }
+        };
+        let last = page.last().filter(|_| page.len() == most && assignee.is_none());
         let next_page_token = last.map_or(String::new(), |Kept { delegation, .. }| {
             format!("{}.{}", delegation.created.as_millis(), delegation.id)
         });

@@ -4,6 +4,7 @@ pub(crate) mod conductor;
 mod line;
 mod live;
 mod outlet;
+pub(crate) mod peer;
 mod poll;
 mod progress;
 mod renewal;
@@ -146,9 +147,9 @@ async fn log_in(parts: &Parts, socket: &mut Socket, address: IpAddr) -> Result<B
             socket.send(&rejected(rejection, message)).await;
             Err(Some(rejection.close_code()))
         }
-        Err(OpenFailed::DuplicateIdentity) => Err(Some(CloseCode::DuplicateIdentity)),
-        Err(OpenFailed::Superseded) => Err(Some(CloseCode::Superseded)),
-        Err(OpenFailed::Unavailable) => Err(Some(CloseCode::Overloaded)),
+        Err(failed @ (OpenFailed::DuplicateIdentity | OpenFailed::Superseded | OpenFailed::Unavailable)) => {
+            Err(Some(failed.close_code()))
+        }
     }
 }
 

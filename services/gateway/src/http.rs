@@ -8,6 +8,7 @@ mod federation;
 mod login;
 mod messages;
 mod origins;
+mod peers;
 mod profile;
 mod registration;
 mod report;
@@ -142,7 +143,9 @@ fn routes(parts: &Parts) -> Router {
     let mut paths = vec![crate::PATH, "/api/daemon/ws", &parts.config.path];
     paths.sort_unstable();
     paths.dedup();
-    let sockets = Router::new().route(crate::CONDUCTOR_PATH, get(upgrade::conductor_socket));
+    let sockets = Router::new()
+        .route(crate::CONDUCTOR_PATH, get(upgrade::conductor_socket))
+        .route(crate::PEER_PATH, get(peers::socket));
     let sockets = paths.into_iter().fold(sockets, |all, path| all.route(path, get(upgrade::daemon_socket)));
     let calls = RestCall::ALL.iter().fold(sockets, |all, call| all.route(call.path(), handler(*call)));
     let calls = calls.method_not_allowed_fallback(body::wrong_method).fallback(body::not_found);

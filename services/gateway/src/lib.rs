@@ -39,6 +39,9 @@ pub const PATH: &str = "/daemon/ws";
 /// Where clients of the conductor's dialect connect.
 pub const CONDUCTOR_PATH: &str = "/ws";
 
+/// Where peers of the older federation connect.
+pub const PEER_PATH: &str = "/federation";
+
 /// What gateway runs with.
 #[derive(Clone)]
 pub struct Config {

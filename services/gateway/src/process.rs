@@ -122,7 +122,7 @@ impl GatewaySettings {
             return Err(SettingsError::of("path", "must be a plain path that begins with /"));
         }
         let is_call = RestCall::ALL.iter().any(|call| call.path() == self.path);
-        if is_call || self.path == crate::CONDUCTOR_PATH {
+        if is_call || [crate::CONDUCTOR_PATH, crate::PEER_PATH].contains(&self.path.as_str()) {
             return Err(SettingsError::of("path", "is taken by another call"));
         }
         let session = SessionConfig {

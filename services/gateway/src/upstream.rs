@@ -31,7 +31,7 @@ use waystation_rpc::convert::{
 use waystation_rpc::{About, Authorized, Balanced, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
 use waystation_wire::{
-    Allowance, AuthRejection, CallFailed, CompareAnswer, Ending, Opening, Outgoing, ReadRequest, ReadResult,
+    Allowance, AuthRejection, CallFailed, CloseCode, CompareAnswer, Ending, Opening, Outgoing, ReadRequest, ReadResult,
     SendOutcome, SettleAnswer, SettleRequest,
 };
 
@@ -126,6 +126,16 @@ pub(crate) enum OpenFailed {
 }
 
 impl OpenFailed {
+    /// What to close with.
+    pub(crate) fn close_code(&self) -> CloseCode {
+        match self {
+            OpenFailed::Rejected(rejection) => rejection.close_code(),
+            OpenFailed::DuplicateIdentity => CloseCode::DuplicateIdentity,
+            OpenFailed::Superseded => CloseCode::Superseded,
+            OpenFailed::Unavailable => CloseCode::Overloaded,
+        }
+    }
+
     /// How a session ends that could not be opened again; `None`: it is tried again.
     pub(crate) fn ending(self) -> Option<Ending> {
         match self {

@@ -186,7 +186,7 @@ impl<'a> Serving<'a> {
                     self.watcher.place.conductors.note(&self.watcher.place.client, self.conductor.categories());
                 }
                 Happened::Received(Raw::Binary(_)) => return Some(CloseCode::ProtocolError),
-                Happened::Received(Raw::Alive) => self.heard = self.now(),
+                Happened::Received(Raw::Alive | Raw::Pong) => self.heard = self.now(),
                 Happened::Received(Raw::Flushed) => {}
                 Happened::Received(Raw::Broken(code)) => return code,
                 Happened::Time => {

@@ -33,8 +33,10 @@ const CONTROL_PERIOD: Duration = Duration::from_secs(10);
 pub(super) enum Raw {
     Text(Utf8Bytes),
     Binary(Bytes),
-    /// A ping or pong.
+    /// A ping.
     Alive,
+    /// A pong.
+    Pong,
     /// All that was queued has been written.
     Flushed,
     /// The connection has ended, or must: then with this code.
@@ -145,13 +147,14 @@ impl Socket {
                 self.metrics.frames_in.inc();
                 Raw::Binary(bytes)
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.count_control(),
+            Some(Ok(Message::Ping(_))) => self.count_control(Raw::Alive),
+            Some(Ok(Message::Pong(_))) => self.count_control(Raw::Pong),
             Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Raw::Broken(None),
             Some(Err(error)) => Raw::Broken(code_of(&error)),
         }
     }
 
-    fn count_control(&mut self) -> Raw {
+    fn count_control(&mut self, control: Raw) -> Raw {
         let now = self.clock.instant();
         if now - self.control.0 > CONTROL_PERIOD {
             self.control = (now, 0);
@@ -159,7 +162,7 @@ impl Socket {
         self.control.1 += 1;
         // The library has queued a pong.
         self.dirty = true;
-        if self.control.1 > self.most_control { Raw::Broken(Some(CloseCode::RateLimited)) } else { Raw::Alive }
+        if self.control.1 > self.most_control { Raw::Broken(Some(CloseCode::RateLimited)) } else { control }
     }
 }
 
@@ -223,7 +226,7 @@ impl Outlet for Socket {
             (Raw::Text(_), Format::Binary) => Incoming::Frame(Err(foreign("this connection speaks binary frames"))),
             (Raw::Binary(bytes), Format::Binary) => Incoming::Frame(binary::decode(bytes)),
             (Raw::Binary(_), Format::Json) => Incoming::Frame(Err(foreign("this connection speaks JSON text frames"))),
-            (Raw::Alive, _) => Incoming::Alive,
+            (Raw::Alive | Raw::Pong, _) => Incoming::Alive,
             (Raw::Flushed, _) => Incoming::Flushed,
             (Raw::Broken(code), _) => Incoming::Broken(code),
         }

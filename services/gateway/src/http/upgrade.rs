@@ -24,7 +24,7 @@ const BINARY: &str = "waystation.v1.proto";
 
 /// The subprotocol by which browsers bring a token, and the prefix of that.
 const EVENTS: &str = "waystation.events.v1";
-const BEARER: &str = "bearer.";
+pub(super) const BEARER: &str = "bearer.";
 
 /// GET of a WebSocket path of daemons.
 pub(super) async fn daemon_socket(door: Door, mut request: Request) -> Response {
@@ -77,7 +77,7 @@ pub(super) async fn conductor_socket(door: Door, mut request: Request) -> Respon
 /// Judges who wants to watch.
 fn conduct(door: &Door, headers: &HeaderMap) -> Result<(String, Option<&'static str>, Watcher), Refusal> {
     let accept = judge(headers)?;
-    let offered = words(headers, header::SEC_WEBSOCKET_PROTOCOL).find_map(|word| word.strip_prefix(BEARER));
+    let offered = offered(headers).find_map(|word| word.strip_prefix(BEARER));
     let brings_none = offered.is_none() && !headers.contains_key(header::AUTHORIZATION);
     let caller = match &door.parts.config.anonymous_organization {
         Some(organization) if brings_none => Caller::anybody(door, organization)?,
@@ -89,7 +89,7 @@ fn conduct(door: &Door, headers: &HeaderMap) -> Result<(String, Option<&'static 
 }
 
 /// Judges a handshake; answers what proves that it was understood.
-fn judge(headers: &HeaderMap) -> Result<String, Refusal> {
+pub(super) fn judge(headers: &HeaderMap) -> Result<String, Refusal> {
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
         return Err(invalid("Sec-WebSocket-Key is missing or malformed"));
     };
@@ -100,12 +100,12 @@ fn judge(headers: &HeaderMap) -> Result<String, Refusal> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-fn upgraded_before() -> Response {
+pub(super) fn upgraded_before() -> Response {
     invalid("this connection was upgraded before").into_response()
 }
 
 /// Waits until the connection is a WebSocket's.
-async fn stand(upgrading: OnUpgrade) -> Option<(Accepted, Vec<u8>)> {
+pub(super) async fn stand(upgrading: OnUpgrade) -> Option<(Accepted, Vec<u8>)> {
     let stream = bare(upgrading.await.ok()?);
     if stream.is_none() {
         tracing::error!("an upgraded connection is no stream of ours");
@@ -113,7 +113,7 @@ async fn stand(upgrading: OnUpgrade) -> Option<(Accepted, Vec<u8>)> {
     stream
 }
 
-fn switching(accept: &str, protocol: Option<&'static str>) -> Response {
+pub(super) fn switching(accept: &str, protocol: Option<&'static str>) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -146,17 +146,22 @@ fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     let lists = |name, wanted: &str| words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted));
     lists(header::CONNECTION, "upgrade") && lists(header::UPGRADE, "websocket")
 }
 
+/// The subprotocols that a client speaks.
+pub(super) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    words(headers, header::SEC_WEBSOCKET_PROTOCOL)
+}
+
 fn offers(headers: &HeaderMap, protocol: &str) -> bool {
-    words(headers, header::SEC_WEBSOCKET_PROTOCOL).any(|word| word == protocol)
+    offered(headers).any(|word| word == protocol)
 }
 
 /// What a path is, for people who look.
-fn description(protocol: &str, first: &str, subprotocols: &[&str]) -> Response {
+pub(super) fn description(protocol: &str, first: &str, subprotocols: &[&str]) -> Response {
     Json(json!({
         "service": "waystation",
         "protocol": protocol,

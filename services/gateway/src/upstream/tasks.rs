@@ -6,12 +6,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Response, Status};
+use waystation_domain::OrchestratorId;
 use waystation_domain::policy::FrameKind;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::federation_service_client::FederationServiceClient;
 use waystation_proto::federation::v1::{self as wire};
 use waystation_rpc::{Balanced, Fault, field_of, limit_of, reason_of, retry_after_of};
-use waystation_wire::{CallOutcome, ErrorCode, SendRefused, TaskCall, read_task};
+use waystation_wire::{CallOutcome, ErrorCode, PeerTask, SendRefused, TaskCall, read_task};
 
 use super::PATIENCE;
 use payloads::{Cancel, ContextGet, ContextPut, Progress, Query, Register, Respond, all, broadcast, delegate, verdict};
@@ -107,6 +108,15 @@ impl Tasks {
         self.caller(token).map_err(told)?.status(id).await.map_err(told)
     }
 
+    /// Whether the orchestrator of a token is registered, and what it works on.
+    pub(crate) async fn works_on(
+        &self,
+        token: &SecretString,
+        orchestrator: &OrchestratorId,
+    ) -> Result<(bool, Vec<PeerTask>), SendRefused> {
+        self.caller(token).map_err(told)?.works_on(orchestrator).await.map_err(told)
+    }
+
     /// How those who take tasks do, in all.
     pub(crate) async fn overview(&self, token: &SecretString) -> Result<Value, SendRefused> {
         self.caller(token).map_err(told)?.overview().await.map_err(told)
@@ -144,6 +154,28 @@ impl Caller {
             "result": json(&found.result),
             "error": found.error,
         }))
+    }
+
+    async fn works_on(mut self, orchestrator: &OrchestratorId) -> Result<(bool, Vec<PeerTask>), Failed> {
+        let request = wire::GetOrchestratorRequest { orchestrator_id: orchestrator.to_string(), ..Default::default() };
+        let is_registered = match self.federation.get_orchestrator(self.request(request)).await {
+            Ok(_) => true,
+            Err(status) if status.code() == Code::NotFound => false,
+            Err(status) => return Err(status.into()),
+        };
+        let request = wire::ListDelegationsRequest { assignee_id: orchestrator.to_string(), ..Default::default() };
+        let held = self.federation.list_delegations(self.request(request)).await?.into_inner().delegations;
+        let task = |held: wire::Delegation| {
+            let last = held.attempts.last()?;
+            let named = held.task.as_ref().map(|task| task.id.clone()).filter(|id| !id.is_empty());
+            Some(PeerTask {
+                task: named.unwrap_or_else(|| held.delegation_id.clone()),
+                attempt: last.number,
+                accepted: last.accepted.is_some(),
+                delegation: held.delegation_id.clone(),
+            })
+        };
+        Ok((is_registered, held.into_iter().filter_map(task).collect()))
     }
 
     /// Page by page.

@@ -5,7 +5,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::{Scope, ScopeSet};
-pub use table::{CONDUCTOR, FrameKind, RestCall, methods, of_method};
+pub use table::{CONDUCTOR, FrameKind, PEER, RestCall, methods, of_method};
 
 /// What kind of holder a token is for. Each has a `typ` of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,6 +46,9 @@ const WRITERS: Rule = Rule { callers: DaemonsAndUsers, scope: Some(Scope::Messag
 /// Watching events by the conductor's dialect.
 pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::EventsRead), tenancy: Tenancy::Own };
 
+/// Connecting as a peer of the older federation.
+pub const PEER: Rule = DELEGATING_DAEMONS;
+
 /// Every method of gRPC.
 const METHODS: &[(&str, Rule)] = &[
     ("/waystation.router.v1.RouterService/RouteMessage", own_and_federation(Scope::MessagesWrite)),
