@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "waystation/auth/v1/auth.proto",
     "waystation/common/v1/common.proto",
     "waystation/daemon/v1/daemon.proto",
     "waystation/federation/v1/federation.proto",
+    "waystation/federation/v1/peer.proto",
     "waystation/gateway/v1/gateway.proto",
     "waystation/router/v1/router.proto",
     "waystation/router/v1/session.proto",

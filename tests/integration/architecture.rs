@@ -122,5 +122,5 @@ fn every_control_of_the_security_page_has_the_tests_that_it_names() {
         }
         count += 1;
     }
-    assert_eq!(count, 16);
+    assert_eq!(count, 17);
 }

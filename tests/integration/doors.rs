@@ -348,7 +348,8 @@ async fn every_rest_call_knows_its_callers_and_its_tenant() {
                 | Callers::Backends
                 | Callers::BackendsAndInternal(_)
                 | Callers::Internal(_)
-                | Callers::InternalAndOperators(_) => Some(&scene.daemon_token),
+                | Callers::InternalAndOperators(_)
+                | Callers::Cells => Some(&scene.daemon_token),
             };
             if let Some(wrong) = wrong {
                 assert_eq!(ask(call, &path("x"), Value::Null, Some(wrong)).await.0, 403, "{call:?}");

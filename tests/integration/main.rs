@@ -8,6 +8,7 @@ mod bad_input;
 mod binary;
 mod bridge;
 mod browsers;
+mod cells;
 mod conductor;
 mod configuration;
 mod connections;

@@ -15,6 +15,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// An authority whose certificates lie in a directory.
 pub struct Authority {
     dir: PathBuf,
+    trust_domain: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -25,18 +26,27 @@ pub struct Issued {
     pub key: PathBuf,
 }
 
-fn named(service: &str) -> SanType {
-    let uri = format!("spiffe://cell.example/waystation/{service}");
-    SanType::URI(uri.try_into().unwrap())
-}
-
 impl Authority {
     pub fn new(dir: &Path) -> Authority {
+        Authority::of_domain(dir, "cell.example")
+    }
+
+    /// Of a trust domain of its own.
+    pub fn of_domain(dir: &Path, trust_domain: &str) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         std::fs::write(dir.join("ca.crt"), issuer.pem()).unwrap();
-        Authority { dir: dir.to_owned(), issuer }
+        Authority { dir: dir.to_owned(), trust_domain: trust_domain.to_owned(), issuer }
+    }
+
+    /// What certificates of a service name.
+    pub fn identity(&self, service: &str) -> String {
+        format!("spiffe://{}/waystation/{service}", self.trust_domain)
+    }
+
+    fn named(&self, service: &str) -> SanType {
+        SanType::URI(self.identity(service).try_into().unwrap())
     }
 
     pub fn file(&self) -> PathBuf {
@@ -45,17 +55,17 @@ impl Authority {
 
     /// A certificate for a service of ours, wherever it runs.
     pub fn service(&self, name: &str) -> Issued {
-        self.issue(name, vec![named(name)])
+        self.issue(name, vec![self.named(name)])
     }
 
     /// The same, in another directory: the files of the service itself stay as they are.
     pub fn service_in(&self, dir: &Path, name: &str) -> Issued {
-        self.issue_in(dir, name, vec![named(name)])
+        self.issue_in(dir, name, vec![self.named(name)])
     }
 
     /// The same, for clients that know nothing of services and ask for the host.
     pub fn service_here(&self, name: &str) -> Issued {
-        self.issue(name, vec![named(name), SanType::IpAddress([127, 0, 0, 1].into())])
+        self.issue(name, vec![self.named(name), SanType::IpAddress([127, 0, 0, 1].into())])
     }
 
     /// A certificate for this machine, in the place of the one before.

@@ -783,6 +783,69 @@ pub struct BroadcastResponse {
     #[prost(uint32, tag = "3")]
     pub refused: u32,
 }
+/// Nothing to choose: there are few.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPeersRequest {}
+/// In the order of their names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPeersResponse {
+    /// All that the caller may see.
+    #[prost(message, repeated, tag = "1")]
+    pub peers: ::prost::alloc::vec::Vec<PeerStatus>,
+}
+/// Another cell.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeerStatus {
+    /// As it is called here; its orchestrator is `cell.<name>`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Where it is.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// How it is reached.
+    #[prost(enumeration = "PeerStanding", tag = "3")]
+    pub standing: i32,
+    /// Since when.
+    #[prost(message, optional, tag = "4")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// How old the last word of it is; absent: there was none.
+    #[prost(message, optional, tag = "5")]
+    pub lag: ::core::option::Option<::prost_types::Duration>,
+    /// Why the link broke last; empty: it never did.
+    #[prost(string, tag = "6")]
+    pub last_error: ::prost::alloc::string::String,
+    /// What it can do for each organization that may use it.
+    #[prost(message, repeated, tag = "7")]
+    pub summaries: ::prost::alloc::vec::Vec<CapabilitySummary>,
+    /// Tasks of ours that this replica watches there.
+    #[prost(uint32, tag = "8")]
+    pub watched: u32,
+}
+/// What a cell can do for an organization.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CapabilitySummary {
+    /// The caller's.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// Whose numbers these are: of another epoch nothing fits that is known.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Counts what was told, from 1. Whoever misses one connects anew.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// All of it, not what has changed.
+    #[prost(bool, tag = "4")]
+    pub full: bool,
+    /// Capabilities that have come or are otherwise.
+    #[prost(message, repeated, tag = "5")]
+    pub changed: ::prost::alloc::vec::Vec<Capability>,
+    /// Names of those that have gone.
+    #[prost(string, repeated, tag = "6")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Slots that are free.
+    #[prost(uint32, tag = "7")]
+    pub free: u32,
+}
 /// Whether tasks go to an orchestrator, by what is seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1098,6 +1161,47 @@ impl BroadcastType {
             "BROADCAST_TYPE_LOAD_ALERT" => Some(Self::LoadAlert),
             "BROADCAST_TYPE_SHUTDOWN_NOTICE" => Some(Self::ShutdownNotice),
             "BROADCAST_TYPE_CUSTOM" => Some(Self::Custom),
+            _ => None,
+        }
+    }
+}
+/// How another cell is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PeerStanding {
+    /// Never sent.
+    Unspecified = 0,
+    /// Not heard yet.
+    Connecting = 1,
+    /// Heard not long ago.
+    Up = 2,
+    /// The link broke, or it has been silent for 15 s: others come first.
+    Degraded = 3,
+    /// Not heard for a minute: nothing is handed to it.
+    Down = 4,
+}
+impl PeerStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PEER_STANDING_UNSPECIFIED",
+            Self::Connecting => "PEER_STANDING_CONNECTING",
+            Self::Up => "PEER_STANDING_UP",
+            Self::Degraded => "PEER_STANDING_DEGRADED",
+            Self::Down => "PEER_STANDING_DOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PEER_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "PEER_STANDING_CONNECTING" => Some(Self::Connecting),
+            "PEER_STANDING_UP" => Some(Self::Up),
+            "PEER_STANDING_DEGRADED" => Some(Self::Degraded),
+            "PEER_STANDING_DOWN" => Some(Self::Down),
             _ => None,
         }
     }
@@ -1698,6 +1802,37 @@ pub mod federation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Other cells that tasks may be handed to, as the replica that answers sees them. Backends of an organization see those that
+        /// it may use. Scope federation:read.
+        pub async fn list_peers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPeersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.FederationService/ListPeers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.FederationService",
+                        "ListPeers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1857,6 +1992,15 @@ pub mod federation_service_server {
             request: tonic::Request<super::BroadcastRequest>,
         ) -> std::result::Result<
             tonic::Response<super::BroadcastResponse>,
+            tonic::Status,
+        >;
+        /// Other cells that tasks may be handed to, as the replica that answers sees them. Backends of an organization see those that
+        /// it may use. Scope federation:read.
+        async fn list_peers(
+            &self,
+            request: tonic::Request<super::ListPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPeersResponse>,
             tonic::Status,
         >;
     }
@@ -2737,6 +2881,51 @@ pub mod federation_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/waystation.federation.v1.FederationService/ListPeers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPeersSvc<T: FederationService>(pub Arc<T>);
+                    impl<
+                        T: FederationService,
+                    > tonic::server::UnaryService<super::ListPeersRequest>
+                    for ListPeersSvc<T> {
+                        type Response = super::ListPeersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPeersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FederationService>::list_peers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPeersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2774,6 +2963,597 @@ pub mod federation_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "waystation.federation.v1.FederationService";
     impl<T> tonic::server::NamedService for FederationServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Names a task as its cell does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerTask {
+    /// The caller's organization.
+    #[prost(string, tag = "1")]
+    pub organization_id: ::prost::alloc::string::String,
+    /// At most 128 characters, the caller's own choice: one for each attempt.
+    #[prost(string, tag = "2")]
+    pub task_id: ::prost::alloc::string::String,
+}
+/// What the caller wants to know.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExchangeRequest {
+    /// How this one does, until it has ended.
+    #[prost(message, optional, tag = "1")]
+    pub watch: ::core::option::Option<PeerTask>,
+}
+/// News; nothing: the cell lives, told each 5 s.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExchangeResponse {
+    /// One of these.
+    #[prost(oneof = "exchange_response::What", tags = "1, 2")]
+    pub what: ::core::option::Option<exchange_response::What>,
+}
+/// Nested message and enum types in `ExchangeResponse`.
+pub mod exchange_response {
+    /// One of these.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        /// What it can do.
+        #[prost(message, tag = "1")]
+        Summary(super::CapabilitySummary),
+        /// How a task does.
+        #[prost(message, tag = "2")]
+        Report(super::TaskReport),
+    }
+}
+/// How a task does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskReport {
+    /// Which.
+    #[prost(message, optional, tag = "1")]
+    pub task: ::core::option::Option<PeerTask>,
+    /// Absent: it is not here.
+    #[prost(message, optional, tag = "2")]
+    pub view: ::core::option::Option<TaskView>,
+}
+/// A task as its delegator's cell needs to know it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskView {
+    /// Where it is.
+    #[prost(enumeration = "DelegationState", tag = "1")]
+    pub state: i32,
+    /// Percent.
+    #[prost(uint32, tag = "2")]
+    pub progress: u32,
+    /// When whoever works on it thinks that it will be done.
+    #[prost(string, tag = "3")]
+    pub estimate: ::prost::alloc::string::String,
+    /// JSON; empty: none.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub result: ::prost::bytes::Bytes,
+    /// Why there is no result.
+    #[prost(string, tag = "5")]
+    pub error: ::prost::alloc::string::String,
+}
+/// A task that is handed on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OfferTaskRequest {
+    /// Whose, and which.
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<PeerTask>,
+    /// What is to be done.
+    #[prost(message, optional, tag = "2")]
+    pub task: ::core::option::Option<Task>,
+    /// What it takes; all of it must be granted to the caller.
+    #[prost(message, repeated, tag = "3")]
+    pub required_capabilities: ::prost::alloc::vec::Vec<Capability>,
+    /// Empty: anywhere.
+    #[prost(string, tag = "4")]
+    pub region: ::prost::alloc::string::String,
+    /// Tokens that it may take.
+    #[prost(uint64, tag = "5")]
+    pub tokens: u64,
+    /// How long things may take; overall is not read.
+    #[prost(message, optional, tag = "6")]
+    pub limits: ::core::option::Option<DelegationLimits>,
+    /// Nobody works on it any more after this, and nobody begins: the delegator may then give it to somebody else.
+    #[prost(message, optional, tag = "7")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who has handed it on before, orchestrators and cells. It goes back to none of them.
+    #[prost(string, repeated, tag = "8")]
+    pub hops: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is shared about it; changes stay in their cells.
+    #[prost(message, repeated, tag = "9")]
+    pub context: ::prost::alloc::vec::Vec<ContextEntry>,
+}
+/// It is here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferTaskResponse {
+    /// How it does.
+    #[prost(message, optional, tag = "1")]
+    pub view: ::core::option::Option<TaskView>,
+}
+/// A task that is not wanted here any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawTaskRequest {
+    /// Which.
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<PeerTask>,
+    /// Why; at most 1 KiB.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Only if nobody has accepted it: whoever works on it goes on.
+    #[prost(bool, tag = "3")]
+    pub unless_accepted: bool,
+}
+/// It has ended, so or otherwise before, or goes on because somebody had accepted it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawTaskResponse {
+    /// How it does.
+    #[prost(message, optional, tag = "1")]
+    pub view: ::core::option::Option<TaskView>,
+}
+/// Generated client implementations.
+pub mod peer_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What a cell does for others. Only cells that it knows may call, by the certificate that names them, and each sees nothing
+    /// but what it is granted and its own tasks.
+    #[derive(Debug, Clone)]
+    pub struct PeerServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> PeerServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PeerServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PeerServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// What this cell can do for the caller's organizations, all of it first and then what changes; and how the caller's tasks do
+        /// that it asks for. The caller asks anew for all that it wants to know whenever it connects.
+        pub async fn exchange(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ExchangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExchangeResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.PeerService/Exchange",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.federation.v1.PeerService", "Exchange"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Takes a task, once for each id.
+        pub async fn offer_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OfferTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferTaskResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.PeerService/OfferTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("waystation.federation.v1.PeerService", "OfferTask"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a task back, if it has not ended. Who asks for one that is not here has it refused for good.
+        pub async fn withdraw_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WithdrawTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawTaskResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/waystation.federation.v1.PeerService/WithdrawTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "waystation.federation.v1.PeerService",
+                        "WithdrawTask",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod peer_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PeerServiceServer.
+    #[async_trait]
+    pub trait PeerService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Exchange method.
+        type ExchangeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExchangeResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What this cell can do for the caller's organizations, all of it first and then what changes; and how the caller's tasks do
+        /// that it asks for. The caller asks anew for all that it wants to know whenever it connects.
+        async fn exchange(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ExchangeRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ExchangeStream>, tonic::Status>;
+        /// Takes a task, once for each id.
+        async fn offer_task(
+            &self,
+            request: tonic::Request<super::OfferTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferTaskResponse>,
+            tonic::Status,
+        >;
+        /// Gives a task back, if it has not ended. Who asks for one that is not here has it refused for good.
+        async fn withdraw_task(
+            &self,
+            request: tonic::Request<super::WithdrawTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawTaskResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What a cell does for others. Only cells that it knows may call, by the certificate that names them, and each sees nothing
+    /// but what it is granted and its own tasks.
+    #[derive(Debug)]
+    pub struct PeerServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PeerServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PeerServiceServer<T>
+    where
+        T: PeerService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/waystation.federation.v1.PeerService/Exchange" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExchangeSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::StreamingService<super::ExchangeRequest>
+                    for ExchangeSvc<T> {
+                        type Response = super::ExchangeResponse;
+                        type ResponseStream = T::ExchangeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ExchangeRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::exchange(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExchangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.PeerService/OfferTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct OfferTaskSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::OfferTaskRequest>
+                    for OfferTaskSvc<T> {
+                        type Response = super::OfferTaskResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OfferTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::offer_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OfferTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/waystation.federation.v1.PeerService/WithdrawTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawTaskSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::WithdrawTaskRequest>
+                    for WithdrawTaskSvc<T> {
+                        type Response = super::WithdrawTaskResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WithdrawTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::withdraw_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PeerServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "waystation.federation.v1.PeerService";
+    impl<T> tonic::server::NamedService for PeerServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

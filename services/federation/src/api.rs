@@ -382,4 +382,9 @@ impl FederationService for FederationApi {
         let organization = caller.organization(&wanted.organization_id)?;
         Ok(Response::new(broadcast::say(&self.0, &caller, &organization, wanted).await?))
     }
+
+    async fn list_peers(&self, request: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.0.cells.list(&caller, self.0.context.clock.now())))
+    }
 }

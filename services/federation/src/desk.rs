@@ -104,6 +104,7 @@ async fn keep(
                 parts.metrics.ended(delegation.state);
             }
             parts.changes.tell(&delegation.id, now);
+            parts.cells.watch(organization, &delegation);
             // With what was there before and is perhaps on its way already: whoever sends all in order, sends in order.
             post::send(parts, organization, &delegation);
             Ok(Some(Kept { version, delegation }))

@@ -5,6 +5,7 @@
 
 mod api;
 mod broadcast;
+mod cells;
 mod context;
 mod desk;
 mod herald;
@@ -31,6 +32,8 @@ use waystation_store::Store;
 use waystation_telemetry::metrics::Registry;
 use waystation_token::Verifier;
 
+pub use cells::{CellsConfig, PeerConfig, Serve, Use};
+
 /// What federation runs with.
 pub struct Config {
     /// Where auth is, as `http://127.0.0.1:8783`; a name stands for all replicas that it resolves to.
@@ -45,6 +48,8 @@ pub struct Config {
     pub reflection: bool,
     /// Whoever has had no session for so long takes no tasks any more, until it registers again.
     pub deregister_after: Duration,
+    /// How this cell works with others; `None`: it is alone.
+    pub cells: Option<CellsConfig>,
 }
 
 /// Usually it is so long.
@@ -65,6 +70,7 @@ struct Parts {
     router: Router,
     registries: registry::Registries,
     changes: watch::Changes,
+    cells: cells::Cells,
     metrics: metrics::Metrics,
     context: Context,
 }
@@ -89,7 +95,12 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let verifier = Verifier::default();
     let keeper = KeyKeeper { auth, bearer: bearer.clone(), verifier: verifier.clone(), hs256: config.hs256 };
     keeper.keep(context, |_| {}).await;
+    let (cells, door) = match config.cells {
+        Some(cells) => cells::Cells::new(cells, context).await.map(|(cells, door)| (cells, Some(door)))?,
+        None => (cells::Cells::default(), None),
+    };
     let parts = Parts {
+        cells,
         registries: registry::Registries::new(store.federation.clone(), context),
         router: RouterServiceClient::with_interceptor(routers, bearer),
         changes: watch::Changes::default(),
@@ -99,6 +110,9 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     };
     sweeper::start(parts.clone(), readiness).await;
     herald::start(parts.clone(), config.deregister_after);
+    if let Some(door) = door {
+        cells::Cells::start(&parts, door).await;
+    }
     let services = Services::default().with(FederationServiceServer::new(api::FederationApi(parts)));
     let server = GrpcServer { gate: Gate::new(verifier, context.clock), reflection: config.reflection };
     server.serve("federation-grpc", listeners.grpc, services, context).await;

@@ -6,7 +6,7 @@ use waystation_domain::federation::{Delegation, Note, NoteKind};
 use waystation_proto::common::v1::Priority;
 use waystation_proto::router::v1::RouteMessageRequest;
 
-use crate::{Parts, desk};
+use crate::{Parts, cells, desk};
 
 /// Sends what a delegation has to say, beside everything else. What cannot be sent now a sweeper sends later.
 pub(crate) fn send(parts: &Parts, organization: &OrganizationId, delegation: &Delegation) {
@@ -50,6 +50,9 @@ pub(crate) async fn send_all(parts: &Parts, organization: &OrganizationId, deleg
 
 /// Sends one note; answers whether it need not be sent again.
 async fn route(parts: &Parts, organization: &OrganizationId, delegation: &Delegation, note: &Note) -> bool {
+    if let Some(is_told) = cells::send(parts, organization, delegation, note).await {
+        return is_told;
+    }
     let time_to_live = (note.kind == NoteKind::Offered).then_some(delegation.request.limits.offer);
     let request = RouteMessageRequest {
         organization_id: organization.to_string(),
@@ -84,6 +87,7 @@ fn message_id(delegation: &Delegation, note: &Note) -> String {
         | NoteKind::Completed
         | NoteKind::Failed
         | NoteKind::Cancelled
+        | NoteKind::Withdrawn
         | NoteKind::Context
         | NoteKind::Reassigned => format!("{}.n{}", delegation.id, note.number),
     }

@@ -10,7 +10,7 @@ use waystation_runtime::settings::{ProcessSettings, required_secret, secret};
 use waystation_runtime::{Context, Service, StartError, TlsSettings, bind};
 use waystation_store::RedisConfig;
 
-use crate::{Config, Listeners};
+use crate::{CellsConfig, Config, Listeners, PeerConfig};
 
 /// What `deploy/config/federation.toml` may say.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +27,37 @@ pub struct FederationSettings {
     deregister_after_seconds: u64,
     redis: RedisConfig,
     tls: TlsSettings,
+    cells: CellsSettings,
     process: ProcessSettings,
+}
+
+/// Other cells.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CellsSettings {
+    name: String,
+    listen: SocketAddr,
+    tls: TlsSettings,
+    peers: Vec<PeerConfig>,
+}
+
+impl Default for CellsSettings {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8794));
+        CellsSettings { name: String::new(), listen, tls: TlsSettings::default(), peers: Vec::new() }
+    }
+}
+
+impl CellsSettings {
+    /// `None`: this cell is alone.
+    fn read(self) -> Result<Option<CellsConfig>, StartError> {
+        let CellsSettings { name, listen, tls, peers } = self;
+        match name.is_empty() {
+            true if peers.is_empty() => Ok(None),
+            true => Err(StartError::Configuration("cells.name must not be empty where there are peers".to_owned())),
+            false => Ok(Some(CellsConfig { name, listen, tls, peers })),
+        }
+    }
 }
 
 impl Default for FederationSettings {
@@ -45,6 +75,7 @@ impl Default for FederationSettings {
             deregister_after_seconds: crate::DEREGISTER_AFTER.as_secs(),
             redis: RedisConfig::default(),
             tls: TlsSettings::default(),
+            cells: CellsSettings::default(),
             process: ProcessSettings::default(),
         }
     }
@@ -72,6 +103,7 @@ impl Service for FederationProcess {
             hs256: secret("jwt_secret", settings.jwt_secret, settings.jwt_secret_file.as_deref())?,
             reflection: settings.process.reflection,
             deregister_after: Duration::from_secs(settings.deregister_after_seconds),
+            cells: settings.cells.read()?,
         };
         let store = waystation_store::connect(&settings.redis, context.entropy.number()).await;
         let store = store.map_err(|error| StartError::Configuration(format!("redis: {error}")))?;

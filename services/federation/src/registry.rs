@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use waystation_domain::federation::{
-    Candidate, Capability, CapabilityName, Decision, Delegation, Registration, Seen, Standing, choose, standing,
+    Candidate, Capability, CapabilityName, Decision, Delegation, Registration, Seen, Standing, cell_of, choose,
+    standing,
 };
 use waystation_domain::{OrchestratorId, OrganizationId, Timestamp};
 use waystation_rpc::Fault;
@@ -106,9 +107,9 @@ impl OneRegistry {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who is registered.
+    /// Who of this cell is registered.
     pub(crate) fn ids(&self) -> Vec<OrchestratorId> {
-        self.lock().listed.keys().cloned().collect()
+        self.ids_of(|_| true)
     }
 
     /// Slots of somebody that are taken.
@@ -123,10 +124,11 @@ impl OneRegistry {
         mirror.seen.insert(id, see(before));
     }
 
-    /// Those whose registration fits.
+    /// Those of this cell whose registration fits.
     pub(crate) fn ids_of(&self, fits: impl Fn(&Registration) -> bool) -> Vec<OrchestratorId> {
         let mirror = self.lock();
-        let fitting = mirror.listed.iter().filter(|(_, listed)| fits(&listed.registration));
+        let own = mirror.listed.iter().filter(|(id, _)| cell_of(id).is_none());
+        let fitting = own.filter(|(_, listed)| fits(&listed.registration));
         fitting.map(|(id, _)| id.clone()).collect()
     }
 
@@ -139,7 +141,9 @@ impl OneRegistry {
     /// Those of whom everybody thinks otherwise than they are, or who are gone since before a moment; at most so many.
     pub(crate) fn untold(&self, most: usize, gone_since: Timestamp, now: Timestamp) -> Vec<(Listed, Standing)> {
         let mirror = self.lock();
-        let seen = mirror.listed.values().filter(|listed| mirror.seen.contains_key(&listed.registration.id));
+        // How other cells are, each replica sees for itself.
+        let is_seen = |id: &OrchestratorId| mirror.seen.contains_key(id) && cell_of(id).is_none();
+        let seen = mirror.listed.values().filter(|listed| is_seen(&listed.registration.id));
         let all = seen.map(|listed| (listed, mirror.standing_of(listed, now)));
         let untold = all.filter(|(listed, standing)| {
             *standing != listed.told.standing || *standing == Standing::Offline && listed.told.since <= gone_since
@@ -216,7 +220,8 @@ impl Registries {
         Ok(())
     }
 
-    fn of(&self, organization: &OrganizationId) -> Arc<OneRegistry> {
+    /// The registry of an organization as it was seen last.
+    pub(crate) fn of(&self, organization: &OrganizationId) -> Arc<OneRegistry> {
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(registry) = known.get(organization) {
             return registry.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use waystation_domain::federation::{
     Capability, Catalogue, DelegationRequest, Limits, MAX_DEPTH, MAX_ENTRY, NotShared, Priority, Registration, Report,
-    Standing, Strategy, Task, Verdict, Written,
+    Standing, Strategy, SummaryUpdate, Task, Verdict, Written,
 };
 use waystation_domain::{
     DelegationId, OrchestratorId, OrganizationId, Timestamp, TokenClass, check_document, check_object,
@@ -16,6 +16,8 @@ use waystation_proto::federation::v1::{self as wire, DelegateTaskRequest, Delega
 use waystation_rpc::convert::{parse, parse_optional, required};
 use waystation_rpc::{Caller, Fault};
 use waystation_store::federation::{Entry, Kept};
+
+use crate::cells;
 
 /// Bytes of a payload and of a result.
 const DATA: usize = 64 * 1024;
@@ -129,6 +131,7 @@ pub(crate) fn registration(caller: &Caller, orchestrator: Option<wire::Orchestra
         weight: if wanted.weight == 0 { 100 } else { wanted.weight },
         token_limit: wanted.token_limit,
     };
+    cells::check_own("orchestrator.orchestrator_id", &registration.id)?;
     registration.check().map_err(|error| Fault::field(&format!("orchestrator.{}", error.field), error.problem))?;
     Ok(registration)
 }
@@ -265,6 +268,47 @@ pub(crate) fn delegation(caller: &Caller, request: DelegateTaskRequest) -> Resul
         parent: parse_optional("parent_delegation_id", &request.parent_delegation_id)?,
         hops: Vec::new(),
         context: Vec::new(),
+    })
+}
+
+/// A delegation that another cell asks for, and what is left of its time.
+pub(crate) fn of_cell(
+    cell: OrchestratorId,
+    offered: wire::OfferTaskRequest,
+    left: Duration,
+) -> Result<DelegationRequest, Fault> {
+    let hops = offered.hops.iter().enumerate().map(|(at, hop)| parse(&format!("hops[{at}]"), hop));
+    let limits = limits(offered.limits)?;
+    Ok(DelegationRequest {
+        from: Some(cell),
+        to: None,
+        task: task(offered.task)?,
+        required: capabilities("required_capabilities", &offered.required_capabilities)?,
+        region: text("region", offered.region, NAME)?,
+        preferred: Vec::new(),
+        excluded: Vec::new(),
+        strategy: Strategy::default(),
+        affinity: String::new(),
+        tokens: offered.tokens,
+        limits: Limits { overall: left.max(SECOND), ..limits },
+        // Its own cell decides whether it runs again.
+        max_retries: 0,
+        parent: None,
+        hops: hops.collect::<Result<_, _>>()?,
+        context: Vec::new(),
+    })
+}
+
+/// What another cell says that it can do.
+pub(crate) fn summary(said: wire::CapabilitySummary) -> Result<SummaryUpdate, Fault> {
+    let removed = said.removed.iter().enumerate().map(|(at, name)| parse(&format!("removed[{at}]"), name));
+    Ok(SummaryUpdate {
+        epoch: said.epoch,
+        sequence: said.sequence,
+        is_full: said.full,
+        changed: capabilities("changed", &said.changed)?,
+        removed: removed.collect::<Result<_, _>>()?,
+        free: said.free,
     })
 }
 

@@ -72,6 +72,7 @@ async fn round(parts: &Parts, readiness: &Readiness, failed: &mut u32) {
 
 async fn look_at(parts: &Parts, organization: &OrganizationId, id: &DelegationId) -> Result<(), Fault> {
     let kept = desk::find(parts, organization, id).await?;
+    parts.cells.watch(organization, &kept.delegation);
     // Mail first: whoever is told of an end has been told of what was before.
     post::send_all(parts, organization, &kept.delegation).await;
     let now = parts.context.clock.now();

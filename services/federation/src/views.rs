@@ -1,8 +1,9 @@
 //! What callers see.
 
+use waystation_domain::OrganizationId;
 use waystation_domain::federation::{
-    Attempt, AttemptState, Capability, Decision, Delegation, DelegationState, Late, Priority, Registration, Reported,
-    Score, Standing, Strategy, Task,
+    Attempt, AttemptState, Capability, Decision, Delegation, DelegationState, Late, PeerStanding, Priority,
+    Registration, RemoteView, Reported, Score, Standing, Strategy, SummaryUpdate, Task, ToldSummary,
 };
 use waystation_proto::federation::v1 as wire;
 use waystation_rpc::convert::timestamp_to;
@@ -60,7 +61,7 @@ pub(crate) fn outcome(reported: Reported) -> wire::ReportOutcome {
     }
 }
 
-fn capability(Capability { name, version, level }: Capability) -> wire::Capability {
+pub(crate) fn capability(Capability { name, version, level }: Capability) -> wire::Capability {
     let version = version.map_or(String::new(), |version| version.to_string());
     wire::Capability { name: name.to_string(), version, level }
 }
@@ -95,7 +96,7 @@ pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::Orchestrator
     }
 }
 
-fn task(Task { id, task_type, description, priority, payload }: Task) -> wire::Task {
+pub(crate) fn task(Task { id, task_type, description, priority, payload }: Task) -> wire::Task {
     let priority = match priority {
         Priority::Low => wire::TaskPriority::Low,
         Priority::Medium => wire::TaskPriority::Medium,
@@ -177,5 +178,72 @@ pub(crate) fn decision(decision: Decision) -> wire::Decision {
         scores: decision.scores.into_iter().map(score).collect(),
         chosen_id: decision.chosen.map_or(String::new(), |chosen| chosen.to_string()),
         summary,
+    }
+}
+
+/// A task as the cell of its delegator needs to know it.
+pub(crate) fn task_view(delegation: &Delegation) -> wire::TaskView {
+    let last = delegation.attempts.last();
+    let outcome = delegation.outcome.as_ref();
+    wire::TaskView {
+        state: state(delegation.state).into(),
+        progress: last.map_or(0, |attempt| attempt.progress),
+        estimate: last.map_or(String::new(), |attempt| attempt.estimate.clone()),
+        result: outcome.map_or(String::new(), |outcome| outcome.result.clone()).into(),
+        error: outcome.map_or(String::new(), |outcome| outcome.error.clone()),
+    }
+}
+
+/// What another cell says of a task of ours.
+pub(crate) fn remote(view: wire::TaskView) -> RemoteView {
+    let state = match view.state() {
+        wire::DelegationState::Unspecified | wire::DelegationState::Pending => DelegationState::Pending,
+        wire::DelegationState::Active => DelegationState::Active,
+        wire::DelegationState::Completed => DelegationState::Completed,
+        wire::DelegationState::Failed => DelegationState::Failed,
+        wire::DelegationState::Cancelled => DelegationState::Cancelled,
+        wire::DelegationState::Expired => DelegationState::Expired,
+        wire::DelegationState::Rejected => DelegationState::Rejected,
+    };
+    RemoteView {
+        state,
+        progress: view.progress.min(100),
+        estimate: view.estimate,
+        result: String::from_utf8_lossy(&view.result).into_owned(),
+        error: view.error,
+    }
+}
+
+pub(crate) fn update(organization: &OrganizationId, update: SummaryUpdate) -> wire::CapabilitySummary {
+    wire::CapabilitySummary {
+        organization_id: organization.to_string(),
+        epoch: update.epoch,
+        sequence: update.sequence,
+        full: update.is_full,
+        changed: update.changed.into_iter().map(capability).collect(),
+        removed: update.removed.iter().map(ToString::to_string).collect(),
+        free: update.free,
+    }
+}
+
+/// All that is known of what a cell can do.
+pub(crate) fn summary(organization: &OrganizationId, told: &ToldSummary) -> wire::CapabilitySummary {
+    wire::CapabilitySummary {
+        organization_id: organization.to_string(),
+        epoch: told.epoch,
+        sequence: told.sequence,
+        full: true,
+        changed: told.summary.capabilities.values().cloned().map(capability).collect(),
+        removed: Vec::new(),
+        free: told.summary.free,
+    }
+}
+
+pub(crate) fn peer_standing(standing: PeerStanding) -> wire::PeerStanding {
+    match standing {
+        PeerStanding::Connecting => wire::PeerStanding::Connecting,
+        PeerStanding::Up => wire::PeerStanding::Up,
+        PeerStanding::Degraded => wire::PeerStanding::Degraded,
+        PeerStanding::Down => wire::PeerStanding::Down,
     }
 }

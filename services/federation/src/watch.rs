@@ -44,6 +44,11 @@ impl Changes {
         }
     }
 
+    /// Hears of changes from now on; whoever is too slow misses some.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<DelegationId> {
+        self.told.subscribe()
+    }
+
     /// Whether there was a change not longer ago than this.
     pub(crate) fn within(&self, time: Duration, now: Timestamp) -> bool {
         now.since(Timestamp::from_millis(self.last.load(Ordering::Relaxed))) <= time
@@ -81,7 +86,7 @@ async fn follow(
     mut known: u64,
     answers: mpsc::Sender<Result<WatchDelegationResponse, Status>>,
 ) -> Result<(), Fault> {
-    let mut changes = parts.changes.told.subscribe();
+    let mut changes = parts.changes.subscribe();
     loop {
         let kept = parts.store.federation.delegation(organization, id, None).await.map_err(Fault::unavailable)?;
         let kept = kept.ok_or_else(|| Fault::not_found("delegation"))?;

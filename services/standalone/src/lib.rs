@@ -59,6 +59,8 @@ pub struct Options {
     pub redis_bridge: bool,
     /// Whoever takes tasks and has had no session for so long takes none any more.
     pub deregister_after: Duration,
+    /// How the cell works with others.
+    pub cells: Option<waystation_federation::CellsConfig>,
 }
 
 /// Where accepted messages are kept.
@@ -95,6 +97,7 @@ impl Options {
             anonymous_organization: None,
             redis_bridge: false,
             deregister_after: waystation_federation::DEREGISTER_AFTER,
+            cells: None,
         }
     }
 }
@@ -211,6 +214,7 @@ impl Standalone {
             hs256: options.hs256.clone(),
             reflection: true,
             deregister_after: options.deregister_after,
+            cells: options.cells.clone(),
         };
         waystation_federation::start(federation, store.clone(), bound.federation, for_federation).await?;
         let gateway = waystation_gateway::Config {

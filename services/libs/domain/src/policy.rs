@@ -54,6 +54,8 @@ pub enum Callers {
     Internal(&'static [&'static str]),
     /// Internal services of these names, and operators.
     InternalAndOperators(&'static [&'static str]),
+    /// Other cells, by their certificates.
+    Cells,
 }
 
 /// Whose things a call may touch.
@@ -130,6 +132,7 @@ impl Rule {
             Callers::BackendsAndDaemons => caller.class != TokenClass::User,
             Callers::Internal(names) => is_internal(caller, names),
             Callers::InternalAndOperators(names) => is_internal(caller, names) || is_operator,
+            Callers::Cells => is_internal(caller, &[caller.name]) && caller.name.starts_with("cell."),
         };
         if !fits {
             return Err(Forbidden::Caller);

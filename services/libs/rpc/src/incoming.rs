@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
-use waystation_runtime::{Accepted, Context, service_of};
+use waystation_runtime::{Accepted, Context};
 
 /// Connections whose handshake is done and that nobody has taken yet.
 const WAITING: usize = 64;
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Peer {
     /// Where from.
     pub address: Option<SocketAddr>,
-    /// The internal service that its certificate names.
+    /// The internal service that its certificate names, or `cell.` and another cell.
     pub service: Option<Arc<str>>,
 }
 
@@ -81,8 +81,7 @@ async fn greet(stream: TcpStream, address: SocketAddr, context: &Context, ready:
         None => (Either::Left(stream), None),
         Some(tls) => match tls.accept(stream).await {
             Ok(stream) => {
-                let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let service = certificate.and_then(service_of).map(Arc::from);
+                let service = tls.name_of(stream.get_ref().1.peer_certificates().unwrap_or_default()).map(Arc::from);
                 (Either::Right(Box::new(stream)), service)
             }
             Err(error) => return tracing::debug!(%address, "no handshake: {error}"),

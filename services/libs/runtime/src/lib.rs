@@ -15,7 +15,7 @@ pub use entropy::Entropy;
 pub use lifecycle::{Lifecycle, shutdown_signal};
 pub use neighbours::Neighbours;
 pub use service::{Service, StartError, bind, run};
-pub use tls::{Accepted, Tls, TlsSettings, service_of};
+pub use tls::{Accepted, KnownPeer, Tls, TlsSettings, service_of};
 
 /// What a service is given to run with. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use serde::Deserialize;
@@ -43,6 +44,17 @@ pub struct TlsSettings {
     ca_file: Option<PathBuf>,
 }
 
+/// Another cell: whom its certificates name, and who vouches for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// What it is called here.
+    pub name: String,
+    /// The URI in its certificates, as `spiffe://b.example/waystation/federation`.
+    pub identity: String,
+    /// PEM: its authorities. Nobody else's word counts for it.
+    pub ca_file: PathBuf,
+}
+
 /// A connection that somebody made to us, plain or secured. Boxed: TLS is many times as large.
 pub type Accepted = Either<TcpStream, Box<server::TlsStream<TcpStream>>>;
 
@@ -60,12 +72,16 @@ struct Files {
     certificate: PathBuf,
     key: PathBuf,
     ca: Option<PathBuf>,
+    /// Other cells, if it is they who are at the other end.
+    peers: Vec<KnownPeer>,
 }
 
 struct Kept {
     read: Vec<Vec<u8>>,
     server: Arc<ServerConfig>,
     client: Option<Arc<ClientConfig>>,
+    /// In the order of [`Files::peers`].
+    vouching: Vec<Arc<dyn ClientCertVerifier>>,
 }
 
 impl fmt::Debug for Tls {
@@ -84,17 +100,32 @@ impl TlsSettings {
     /// # Errors
     /// If a file is missing or cannot be used.
     pub fn open(&self, key: &str, protocols: &[&str], context: &Context) -> Result<Option<Tls>, SettingsError> {
-        let (certificate, private) = match (&self.certificate_file, &self.key_file) {
-            (None, None) if self.ca_file.is_none() => return Ok(None),
-            (Some(certificate), Some(private)) => (certificate.clone(), private.clone()),
-            _ => return Err(SettingsError::of(key, "certificate_file and key_file are needed")),
+        if *self == TlsSettings::default() {
+            return Ok(None);
+        }
+        self.open_for(key, protocols, &[], context).map(Some)
+    }
+
+    /// The same where other cells are at the other end, and nobody else.
+    ///
+    /// # Errors
+    /// If a file is missing or cannot be used.
+    pub fn open_for(
+        &self,
+        key: &str,
+        protocols: &[&str],
+        peers: &[KnownPeer],
+        context: &Context,
+    ) -> Result<Tls, SettingsError> {
+        let (Some(certificate), Some(private)) = (self.certificate_file.clone(), self.key_file.clone()) else {
+            return Err(SettingsError::of(key, "certificate_file and key_file are needed"));
         };
-        let files = Files { certificate, key: private, ca: self.ca_file.clone() };
+        let files = Files { certificate, key: private, ca: self.ca_file.clone(), peers: peers.to_vec() };
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let kept = files.read(&protocols).map_err(|problem| SettingsError::of(key, problem))?;
         let tls = Tls(Arc::new(Inner { files, kept: ArcSwap::from_pointee(kept) }));
         tls.clone().follow(protocols, context);
-        Ok(Some(tls))
+        Ok(tls)
     }
 }
 
@@ -104,11 +135,12 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
 
 impl Files {
     fn bytes(&self) -> Result<Vec<Vec<u8>>, String> {
-        [Some(&self.certificate), Some(&self.key), self.ca.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|path| bytes(path))
-            .collect()
+        [&self.certificate, &self.key].into_iter().chain(self.authorities()).map(|path| bytes(path)).collect()
+    }
+
+    /// Who may vouch for the other side: first of all its own, then each peer's.
+    fn authorities(&self) -> impl Iterator<Item = &PathBuf> {
+        self.ca.iter().chain(self.peers.iter().map(|peer| &peer.ca_file))
     }
 
     fn read(&self, protocols: &[Vec<u8>]) -> Result<Kept, String> {
@@ -118,10 +150,17 @@ impl Files {
             .collect::<Result<_, _>>()
             .map_err(|error| of(&self.certificate, &error))?;
         let key = PrivateKeyDer::from_pem_slice(&read[1]).map_err(|error| of(&self.key, &error))?;
-        let roots = match (&self.ca, read.get(2)) {
-            (Some(path), Some(pem)) => Some(Arc::new(roots(pem).map_err(|error| of(path, &error))?)),
-            _ => None,
-        };
+        let mut roots = RootCertStore::empty();
+        let mut vouching = Vec::new();
+        for (at, (path, pem)) in self.authorities().zip(&read[2..]).enumerate() {
+            let own = authorities_of(pem).map_err(|error| of(path, &error))?;
+            roots.extend(own.roots.iter().cloned());
+            if at >= usize::from(self.ca.is_some()) {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(own), provider()).build();
+                vouching.push(verifier.map_err(|error| of(path, &error))?);
+            }
+        }
+        let roots = (!roots.is_empty()).then(|| Arc::new(roots));
         let failed = |error: rustls::Error| of(&self.certificate, &error);
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(&[&TLS13]).map_err(failed)?;
@@ -149,11 +188,11 @@ impl Files {
                 Some(Arc::new(client))
             }
         };
-        Ok(Kept { read, server: Arc::new(server), client })
+        Ok(Kept { read, server: Arc::new(server), client, vouching })
     }
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+fn authorities_of(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
@@ -207,7 +246,28 @@ impl Tls {
         let config = self.0.kept.load().client.clone();
         let config = config.ok_or_else(|| std::io::Error::other("ca_file is needed to call others by TLS"))?;
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        tokio::time::timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await?
+        let stream = tokio::time::timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await??;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        if !self.0.files.peers.is_empty() && self.name_of(chain).is_none() {
+            return Err(std::io::Error::other("the certificate does not name the peer that was to be called"));
+        }
+        Ok(stream)
+    }
+
+    /// Whom the certificates of the other side name: a service of ours or, where other cells are, `cell.` and what the cell is
+    /// called. `None`: nobody whom we know.
+    pub fn name_of(&self, chain: &[CertificateDer<'_>]) -> Option<String> {
+        let (first, others) = chain.split_first()?;
+        let (files, kept) = (&self.0.files, self.0.kept.load());
+        if files.peers.is_empty() {
+            return service_of(first);
+        }
+        let certificate = webpki::EndEntityCert::try_from(first).ok()?;
+        let mut known = files.peers.iter().zip(&kept.vouching).filter(|(peer, verifier)| {
+            certificate.valid_uri_names().any(|uri| uri == peer.identity)
+                && verifier.verify_client_cert(first, others, UnixTime::now()).is_ok()
+        });
+        known.next().map(|(peer, _)| format!("cell.{}", peer.name))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, Registration, Standing};
+use super::{Capability, Registration, Standing, cell_of};
 use crate::{OrchestratorId, Timestamp};
 
 /// Names that are kept of those who were dismissed for one reason.
@@ -192,7 +192,7 @@ pub struct Decision {
     pub seen: u32,
     /// Who was not considered.
     pub dismissed: Vec<Dismissed>,
-    /// Who could do it but waits behind others: somebody preferred, healthier, or not tried yet.
+    /// Who could do it but waits behind others: somebody preferred, not tried yet, of this cell, or healthier.
     pub behind: u32,
     /// The best of those who were compared, at most ten.
     pub scores: Vec<Score>,
@@ -269,6 +269,8 @@ pub fn choose<'a>(
     let all = able.len();
     narrow(&mut able, |candidate| wanted.preferred.contains(&candidate.registration.id));
     narrow(&mut able, |candidate| !wanted.tried.contains(&candidate.registration.id));
+    // Other cells have what nobody here has.
+    narrow(&mut able, |candidate| cell_of(&candidate.registration.id).is_none());
     if wanted.strategy != Strategy::Weighted
         && let Some(best) = able.iter().map(|candidate| candidate.standing).min()
     {

@@ -3,6 +3,7 @@
 
 mod clock;
 mod ending;
+mod remote;
 mod sharing;
 mod types;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Catalogue, Decision, Note, NoteKind, Refused, Reported, Verdict, Wanted};
 use crate::{DelegationId, OrchestratorId, Timestamp};
+pub use remote::RemoteView;
 pub use types::{Attempt, AttemptState, DelegationRequest, DelegationState, Late, Limits, Outcome, Priority, Task};
 
 /// How often a task may be handed on.
@@ -174,6 +176,7 @@ impl Delegation {
             progress: 0,
             estimate: String::new(),
             reason: String::new(),
+            withdrawn: None,
         });
         let data = json!({
             "task": self.task_json(),

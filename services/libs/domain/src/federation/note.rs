@@ -21,6 +21,8 @@ pub enum NoteKind {
     Failed,
     /// To both: it is not wanted any more.
     Cancelled,
+    /// To another cell: it is to give the task back.
+    Withdrawn,
     /// To those who share its context: an entry has changed.
     Context,
     /// To the delegator: somebody else is looked for. To an assignee: it is not yours any more.
@@ -38,6 +40,7 @@ impl NoteKind {
             NoteKind::Completed => "delegation.completed",
             NoteKind::Failed => "delegation.failed",
             NoteKind::Cancelled => "delegation.cancelled",
+            NoteKind::Withdrawn => "delegation.withdrawn",
             NoteKind::Context => "delegation.context",
             NoteKind::Reassigned => "delegation.reassigned",
         }
@@ -45,7 +48,7 @@ impl NoteKind {
 
     /// Whether it must not wait behind other mail.
     pub fn is_urgent(self) -> bool {
-        matches!(self, NoteKind::Offered | NoteKind::Cancelled | NoteKind::Reassigned)
+        matches!(self, NoteKind::Offered | NoteKind::Cancelled | NoteKind::Withdrawn | NoteKind::Reassigned)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows. A method, call or frame that has none cannot be used.
 
 use super::Callers::{
-    Anyone, Backends, BackendsAndDaemons, BackendsAndInternal, Daemons, DaemonsAndUsers, Internal,
+    Anyone, Backends, BackendsAndDaemons, BackendsAndInternal, Cells, Daemons, DaemonsAndUsers, Internal,
     InternalAndOperators, TokenHolders,
 };
 use super::{Callers, Rule, Tenancy};
@@ -45,6 +45,9 @@ const WRITERS: Rule = Rule { callers: DaemonsAndUsers, scope: Some(Scope::Messag
 
 /// Watching events by the conductor's dialect.
 pub const CONDUCTOR: Rule = Rule { callers: TokenHolders, scope: Some(Scope::EventsRead), tenancy: Tenancy::Own };
+
+/// What a cell does for others; whose things it touches follows from what the cell is granted.
+const CELLS: Rule = rule(Cells, Tenancy::All);
 
 /// Connecting as a peer of the older federation.
 pub const PEER: Rule = DELEGATING_DAEMONS;
@@ -108,6 +111,10 @@ const METHODS: &[(&str, Rule)] = &[
     ("/waystation.federation.v1.FederationService/PutContext", delegating(Scope::FederationWrite)),
     ("/waystation.federation.v1.FederationService/ReportHeartbeat", delegating(Scope::FederationWrite)),
     ("/waystation.federation.v1.FederationService/Broadcast", delegating(Scope::FederationWrite)),
+    ("/waystation.federation.v1.FederationService/ListPeers", own(Scope::FederationRead)),
+    ("/waystation.federation.v1.PeerService/Exchange", CELLS),
+    ("/waystation.federation.v1.PeerService/OfferTask", CELLS),
+    ("/waystation.federation.v1.PeerService/WithdrawTask", CELLS),
     ("/waystation.auth.v1.AuthService/IssueToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/IssueServiceToken", PUBLIC),
     ("/waystation.auth.v1.AuthService/RefreshToken", PUBLIC),

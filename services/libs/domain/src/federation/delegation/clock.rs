@@ -33,6 +33,9 @@ impl Delegation {
     /// The first limit that an attempt will meet, and what is said then.
     fn limit_of(&self, attempt: &Attempt) -> (Timestamp, &'static str) {
         let limits = &self.request.limits;
+        if attempt.withdrawn.is_some() {
+            return (self.lease_end(attempt), "it was not given back in time");
+        }
         if attempt.state == AttemptState::Offered {
             return (attempt.offered.after(limits.offer), "no answer to the offer");
         }

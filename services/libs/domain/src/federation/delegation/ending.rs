@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Attempt, AttemptState, Delegation, DelegationState, FIRST_PAUSE, LONGEST_PAUSE, Outcome};
-use crate::federation::{NoteKind, Refused};
+use crate::federation::{NoteKind, Refused, cell_of};
 use crate::{OrchestratorId, Timestamp};
 
 impl Delegation {
@@ -33,13 +33,23 @@ impl Delegation {
         self.take_away(reason, now);
     }
 
-    /// Takes the task from whoever has it. An offer that nobody answered costs no retry: nothing can have run.
+    /// Takes the task from whoever has it; another cell must give it back first.
     pub(super) fn take_away(&mut self, reason: &str, now: Timestamp) {
+        if !self.withdraw(reason, now) {
+            self.give_up(reason, now);
+        }
+    }
+
+    /// Nobody works on it any more. An offer that nobody answered costs no retry: nothing can have run.
+    pub(super) fn give_up(&mut self, reason: &str, now: Timestamp) {
         let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.state.is_open()) else { return };
         let counts = attempt.state != AttemptState::Offered;
         let (number, assignee) = (attempt.number, attempt.assignee.clone());
         lose(attempt, reason, now);
-        self.write(assignee, NoteKind::Reassigned, number, json!({"reason": reason}));
+        // A cell has been told to give it back.
+        if cell_of(&assignee).is_none() {
+            self.write(assignee, NoteKind::Reassigned, number, json!({"reason": reason}));
+        }
         self.retry(number, reason.to_owned(), counts, now);
     }
 

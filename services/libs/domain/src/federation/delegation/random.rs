@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::tests::{at, completed, delegation, id, offer, request};
-use super::{Delegation, DelegationRequest};
+use super::{AttemptState, Delegation, DelegationRequest, DelegationState, RemoteView};
 use crate::Timestamp;
 use crate::federation::{Note, NoteKind, Verdict};
 
@@ -17,12 +17,24 @@ enum Step {
     Progress(usize, u32),
     Complete(usize, u32, bool),
     Lose(usize),
+    /// A cell says how it does.
+    Adopt(u32, DelegationState, u32),
     Cancel,
     Wait(u64),
     Send,
 }
 
-const NAMES: [&str; 4] = ["anna", "bert", "cleo", "boss"];
+const NAMES: [&str; 5] = ["anna", "bert", "cleo", "boss", CELL];
+const CELL: &str = "cell.b";
+const STATES: [DelegationState; 7] = [
+    DelegationState::Pending,
+    DelegationState::Active,
+    DelegationState::Completed,
+    DelegationState::Failed,
+    DelegationState::Cancelled,
+    DelegationState::Expired,
+    DelegationState::Rejected,
+];
 
 fn step() -> impl Strategy<Value = Step> {
     let who = 0..NAMES.len();
@@ -32,6 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (who.clone(), 1..5_u32).prop_map(|(who, number)| Step::Progress(who, number)),
         2 => (who.clone(), 1..5_u32, any::<bool>()).prop_map(|(who, number, well)| Step::Complete(who, number, well)),
         1 => who.prop_map(Step::Lose),
+        3 => (1..5_u32, prop::sample::select(&STATES[..]), 0..100_u32)
+            .prop_map(|(number, state, progress)| Step::Adopt(number, state, progress)),
         1 => Just(Step::Cancel),
         4 => (0..120_u64).prop_map(Step::Wait),
         2 => Just(Step::Send),
@@ -50,6 +64,16 @@ fn take(d: &mut Delegation, step: &Step, now: Timestamp) {
         Step::Progress(who, number) => d.progress(&id(NAMES[*who]), *number, (5, ""), now),
         Step::Complete(who, number, true) => d.complete(&id(NAMES[*who]), *number, completed("{}"), now),
         Step::Complete(who, number, false) => d.complete(&id(NAMES[*who]), *number, Verdict::Failed("no".into()), now),
+        Step::Adopt(number, state, progress) => {
+            let view = RemoteView {
+                state: *state,
+                progress: *progress,
+                estimate: String::new(),
+                result: "{}".into(),
+                error: "no".into(),
+            };
+            d.adopt(&id(CELL), *number, view, now)
+        }
         Step::Lose(who) => return d.lose(&id(NAMES[*who]), "gone", now),
         Step::Cancel => return d.cancel("no", now).unwrap_or_default(),
         Step::Wait(_) => {
@@ -96,6 +120,14 @@ proptest! {
             let before = d.clone();
             take(&mut d, step, now);
             check(&before, &d);
+            if let Some(attempt) = before.current().filter(|attempt| attempt.assignee == id(CELL)) {
+                let was_taken = !d.state.is_terminal()
+                    && d.attempts.iter().any(|after| after.number == attempt.number && after.state == AttemptState::Lost);
+                prop_assert!(
+                    !was_taken || matches!(step, Step::Adopt(..)) || now >= before.lease_end(attempt),
+                    "what a cell may still work on is nobody else's"
+                );
+            }
             let final_note = |note: &&Note| note.number > before.notes && note.to == id("boss")
                 && matches!(note.kind, NoteKind::Completed | NoteKind::Failed | NoteKind::Cancelled);
             ends += d.outbox.iter().filter(final_note).count();

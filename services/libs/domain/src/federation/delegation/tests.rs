@@ -246,3 +246,94 @@ fn a_context_has_limits_and_only_the_newest_change_is_told() {
     let twice = [written("a", "1"), written("a", "2")];
     assert_eq!(Catalogue::check(&twice), Err((1, NotShared::OtherVersion(1))));
 }
+
+fn view(state: DelegationState) -> RemoteView {
+    let (estimate, result, error) = ("soon".to_owned(), r#"{"n":1}"#.to_owned(), "it broke".to_owned());
+    RemoteView { state, progress: 30, estimate, result, error }
+}
+
+/// A task that a cell has.
+fn abroad_with(max_retries: u32) -> (Delegation, OrchestratorId) {
+    let mut d = delegation(DelegationRequest { max_retries, ..request() });
+    offer(&mut d, &["cell.b"], at(1));
+    (d, id("cell.b"))
+}
+
+#[test]
+fn what_a_cell_says_of_a_task_is_what_becomes_of_it() {
+    let (mut d, cell) = abroad_with(0);
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Pending), at(2)), Ok(Reported::Known));
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Active), at(3)), Ok(Reported::Taken));
+    assert_eq!(
+        (d.state, d.attempts[0].state, d.attempts[0].progress),
+        (DelegationState::Active, AttemptState::Running, 30)
+    );
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Active), at(4)), Ok(Reported::Known), "nothing new");
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Completed), at(5)), Ok(Reported::Taken));
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Completed), at(6)), Ok(Reported::Known));
+    assert_eq!(d.outcome.as_ref().map(|outcome| outcome.result.as_str()), Some(r#"{"n":1}"#));
+    // Done there before anybody here heard that it was accepted.
+    let (mut d, cell) = abroad_with(0);
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Completed), at(5)), Ok(Reported::Taken));
+    assert_eq!(kinds(&d, "boss"), [NoteKind::Accepted, NoteKind::Completed]);
+    // Nobody there wanted it: others are asked, and it cost no retry.
+    let (mut d, cell) = abroad_with(0);
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Rejected), at(5)), Ok(Reported::Taken));
+    assert_eq!((d.state, d.attempts[0].state), (DelegationState::Pending, AttemptState::Rejected));
+    let (mut d, cell) = abroad_with(0);
+    d.adopt(&cell, 1, view(DelegationState::Active), at(3)).unwrap();
+    d.adopt(&cell, 1, view(DelegationState::Failed), at(5)).unwrap();
+    assert_eq!(
+        (d.state, d.outcome.map(|outcome| outcome.error)),
+        (DelegationState::Failed, Some("it broke".to_owned()))
+    );
+    assert_eq!(d.ended, Some(at(5)));
+}
+
+#[test]
+fn a_cell_gives_a_task_back_before_anybody_else_has_it() {
+    let (mut d, cell) = abroad_with(1);
+    assert!(d.tick(at(11)), "no answer to the offer");
+    assert_eq!(d.holder(), Some(&cell), "it may have it, and work on it");
+    assert_eq!(kinds(&d, "cell.b"), [NoteKind::Offered, NoteKind::Withdrawn]);
+    assert!(d.due(at(12)) >= at(12));
+    d.note_sent(&[1, 2]);
+    assert_eq!(d.due(at(12)), at(1 + 10 + 300 + 5), "then its lease has ended");
+    d.adopt(&cell, 1, view(DelegationState::Cancelled), at(13)).unwrap();
+    assert_eq!((d.holder(), d.retries, d.look_at), (None, 0, at(13)), "nothing ran");
+    // It was accepted there, and nobody here had heard it: it goes on.
+    let (mut d, cell) = abroad_with(1);
+    d.tick(at(11));
+    d.adopt(&cell, 1, view(DelegationState::Active), at(12)).unwrap();
+    assert!(!d.tick(at(300)));
+    assert_eq!((d.state, d.attempts[0].withdrawn.clone()), (DelegationState::Active, None));
+    // It was done meanwhile: that counts.
+    let (mut d, cell) = abroad_with(1);
+    d.tick(at(11));
+    d.adopt(&cell, 1, view(DelegationState::Completed), at(13)).unwrap();
+    assert_eq!(d.state, DelegationState::Completed);
+    // Nobody hears of it any more: the lease ends.
+    let (mut d, cell) = abroad_with(1);
+    d.adopt(&cell, 1, view(DelegationState::Active), at(5)).unwrap();
+    d.tick(at(305));
+    assert_eq!(d.holder(), Some(&cell));
+    d.tick(at(315));
+    assert_eq!(d.holder(), Some(&cell));
+    d.tick(at(316));
+    assert_eq!((d.holder(), d.retries), (None, 1));
+    assert_eq!(d.adopt(&cell, 1, view(DelegationState::Completed), at(320)), Ok(Reported::Late));
+}
+
+#[test]
+fn ours_come_before_other_cells() {
+    let mut d = delegation(request());
+    offer(&mut d, &["cell.b", "anna"], at(1));
+    assert_eq!(d.holder(), Some(&id("anna")));
+    assert_eq!(d.decisions[0].behind, 1);
+    let mut d = delegation(DelegationRequest { preferred: vec![id("cell.b")], ..request() });
+    offer(&mut d, &["anna", "cell.b"], at(1));
+    assert_eq!(d.holder(), Some(&id("cell.b")), "but for those who want it so");
+    let mut d = delegation(DelegationRequest { hops: vec![id("cell.b")], ..request() });
+    offer(&mut d, &["cell.b"], at(1));
+    assert_eq!(d.holder(), None, "it came from there");
+}

@@ -205,6 +205,8 @@ pub struct Attempt {
     pub estimate: String,
     /// Why it was rejected, failed or lost.
     pub reason: String,
+    /// Why another cell is to give it back, if it is.
+    pub withdrawn: Option<String>,
 }
 
 /// What came of it.
