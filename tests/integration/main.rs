@@ -36,6 +36,7 @@ mod sessions;
 mod settings;
 mod tenants;
 mod tokens_on_sockets;
+mod tools;
 mod verbs;
 mod watching;
 mod worker;

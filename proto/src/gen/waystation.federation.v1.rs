@@ -105,6 +105,12 @@ pub struct OrchestratorStatus {
     /// What it said of itself last; absent: nothing.
     #[prost(message, optional, tag = "5")]
     pub report: ::core::option::Option<OrchestratorReport>,
+    /// When it was registered first, since it was last not.
+    #[prost(message, optional, tag = "6")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since when it is as everybody has been told.
+    #[prost(message, optional, tag = "7")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What an orchestrator says of how it does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -168,6 +174,9 @@ pub struct ListOrchestratorsRequest {
     /// At least so many tokens left; those whose tokens nobody counts have enough.
     #[prost(uint64, tag = "8")]
     pub free_tokens: u64,
+    /// Skips so many after page_token, for those who count pages.
+    #[prost(uint32, tag = "9")]
+    pub offset: u32,
 }
 /// A page.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -178,6 +187,9 @@ pub struct ListOrchestratorsResponse {
     /// Empty: there are no more.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// All who fit, whatever page they are on.
+    #[prost(uint32, tag = "3")]
+    pub total: u32,
 }
 /// What is to be done. Waystation looks at none of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

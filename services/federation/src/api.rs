@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use waystation_domain::federation::{self as rules, Delegation, DelegationRequest, Refused, Reported, Told};
+use waystation_domain::federation::{Delegation, DelegationRequest, Refused, Reported, Told};
 use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp, TokenClass};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::federation_service_server::FederationService;
@@ -117,13 +117,17 @@ impl FederationApi {
                 && registration.max_concurrent.saturating_sub(*reserved) >= wanted.free
                 && registration.token_limit.is_none_or(|limit| limit.saturating_sub(used) >= wanted.free_tokens)
         };
-        let mut page = registry.listed(after.as_ref(), most + 1, self.0.context.clock.now(), fits);
+        let skip = usize::try_from(wanted.offset).unwrap_or(usize::MAX);
+        let now = self.0.context.clock.now();
+        let mut page = registry.listed(after.as_ref(), skip.saturating_add(most + 1), now, fits);
+        page.drain(..skip.min(page.len()));
         let is_more = page.len() > most;
         page.truncate(most);
         let last = page.last().filter(|_| is_more);
         let next_page_token = last.map_or(String::new(), |(listed, _)| listed.registration.id.to_string());
+        let total = u32::try_from(registry.count(now, fits)).unwrap_or(u32::MAX);
         let orchestrators = page.into_iter().map(|(listed, standing)| views::orchestrator(listed, standing)).collect();
-        Ok(ListOrchestratorsResponse { orchestrators, next_page_token })
+        Ok(ListOrchestratorsResponse { orchestrators, next_page_token, total })
     }
 
     /// Delegations whose open attempt is somebody's.
@@ -185,7 +189,7 @@ impl FederationService for FederationApi {
         let wanted = request.into_inner();
         let organization = caller.organization(&wanted.organization_id)?;
         let registration = request::registration(&caller, wanted.orchestrator)?;
-        let new = Told { standing: rules::Standing::Offline, since: self.0.context.clock.now() };
+        let new = Told::of_new(self.0.context.clock.now());
         let kept = self.0.store.federation.register_orchestrator(&organization, registration.clone(), new, None).await;
         kept.map_err(Fault::unavailable)?;
         self.0.registries.fresh(&organization).await?;

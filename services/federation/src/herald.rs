@@ -122,7 +122,7 @@ async fn look(
     let notes = changed.iter().map(async |(Listed { registration, told, .. }, standing)| {
         // Two changes are never of one moment.
         let since = now.max(told.since.after(Duration::from_millis(1)));
-        let told = (*told, Told { standing: *standing, since });
+        let told = (*told, Told { standing: *standing, since, ..*told });
         parts.store.federation.note_standing(organization, &registration.id, told, None).await
     });
     for noted in join_all(notes).await {

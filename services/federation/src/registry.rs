@@ -151,6 +151,12 @@ impl OneRegistry {
         untold.take(most).map(|(listed, standing)| (listed.clone(), standing)).collect()
     }
 
+    /// How many of those who are registered fit.
+    pub(crate) fn count(&self, now: Timestamp, fits: impl Fn(&Listed, Standing) -> bool) -> usize {
+        let mirror = self.lock();
+        mirror.listed.values().filter(|listed| fits(listed, mirror.standing_of(listed, now))).count()
+    }
+
     /// Those who are registered, fit, and come after one in the order of their ids, with how they are; at most so many.
     pub(crate) fn listed(
         &self,

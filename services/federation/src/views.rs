@@ -67,7 +67,7 @@ pub(crate) fn capability(Capability { name, version, level }: Capability) -> wir
 }
 
 pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::OrchestratorStatus {
-    let Listed { registration, reserved, report, told: _ } = listed;
+    let Listed { registration, reserved, report, told } = listed;
     let free = registration.max_concurrent.saturating_sub(reserved);
     let Registration { id, name, region, tier, capabilities, max_concurrent, weight, token_limit } = registration;
     let orchestrator = wire::Orchestrator {
@@ -93,6 +93,8 @@ pub(crate) fn orchestrator(listed: Listed, seen: Standing) -> wire::Orchestrator
         reserved,
         free,
         report,
+        create_time: Some(timestamp_to(told.registered)),
+        since: Some(timestamp_to(told.since)),
     }
 }
 

@@ -38,7 +38,7 @@ use waystation_wire::{
 use combiner::Combiner;
 pub(crate) use feeds::{FeedCalls, FeedUnread, Witness};
 use settle_line::SettleLine;
-pub(crate) use tasks::Tasks;
+pub(crate) use tasks::{ClusterQuery, OrchestratorQuery, StatusQuery, Tasks};
 
 /// Longest wait for an answer; after it the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -145,7 +145,7 @@ async fn hear(parts: &Parts, peer: &Peer, said: CapabilitySummary) -> Result<(),
     if registry.one(&peer.id, now).is_some_and(|(listed, _)| listed.registration == registration) {
         return Ok(());
     }
-    let told = Told { standing: Standing::Offline, since: now };
+    let told = Told::of_new(now);
     let kept = parts.store.federation.register_orchestrator(&organization, registration, told, None).await;
     kept.map_err(Fault::unavailable)?;
     parts.registries.fresh(&organization).await.map(drop)

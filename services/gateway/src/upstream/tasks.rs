@@ -1,6 +1,7 @@
 //! Daemons' calls about tasks, in the words of federation and back. Federation judges them by the daemon's own token.
 
 mod payloads;
+mod tools;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -16,9 +17,7 @@ use waystation_wire::{CallOutcome, ErrorCode, PeerTask, SendRefused, TaskCall, r
 
 use super::PATIENCE;
 use payloads::{Cancel, ContextGet, ContextPut, Progress, Query, Register, Respond, all, broadcast, delegate, verdict};
-
-/// Elements of a page, at most.
-const LARGEST_PAGE: u32 = 1_000;
+pub(crate) use tools::{ClusterQuery, OrchestratorQuery, StatusQuery};
 
 type Federation = FederationServiceClient<Balanced>;
 /// Type and payload of the answer.
@@ -103,11 +102,6 @@ impl Tasks {
         self.caller(token).map_err(told)?.call(call).await.map_err(told)
     }
 
-    /// How a delegation does.
-    pub(crate) async fn status(&self, token: &SecretString, id: String) -> Result<Value, SendRefused> {
-        self.caller(token).map_err(told)?.status(id).await.map_err(told)
-    }
-
     /// Whether the orchestrator of a token is registered, and what it works on.
     pub(crate) async fn works_on(
         &self,
@@ -115,11 +109,6 @@ impl Tasks {
         orchestrator: &OrchestratorId,
     ) -> Result<(bool, Vec<PeerTask>), SendRefused> {
         self.caller(token).map_err(told)?.works_on(orchestrator).await.map_err(told)
-    }
-
-    /// How those who take tasks do, in all.
-    pub(crate) async fn overview(&self, token: &SecretString) -> Result<Value, SendRefused> {
-        self.caller(token).map_err(told)?.overview().await.map_err(told)
     }
 }
 
@@ -134,26 +123,6 @@ impl Caller {
         request.metadata_mut().insert("authorization", self.bearer.clone());
         request.set_timeout(PATIENCE);
         request
-    }
-
-    async fn status(mut self, id: String) -> Result<Value, Failed> {
-        let request = wire::GetDelegationRequest { delegation_id: id, ..Default::default() };
-        let found = self.federation.get_delegation(self.request(request)).await?.into_inner().delegation;
-        let found = found.ok_or_else(|| Status::internal("federation gave no delegation"))?;
-        let last = found.attempts.last();
-        let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
-        Ok(json!({
-            "delegationId": found.delegation_id,
-            "taskId": found.task.as_ref().map(|task| task.id.as_str()),
-            "status": word(found.state().as_str_name(), "DELEGATION_STATE_"),
-            "assignee": last.map(|attempt| attempt.assignee_id.as_str()),
-            "attempt": last.map_or(0, |attempt| attempt.number),
-            "progress": last.map_or(0, |attempt| attempt.progress),
-            "retries": found.retries,
-            "whyPending": found.why_pending,
-            "result": json(&found.result),
-            "error": found.error,
-        }))
     }
 
     async fn works_on(mut self, orchestrator: &OrchestratorId) -> Result<(bool, Vec<PeerTask>), Failed> {
@@ -176,31 +145,6 @@ impl Caller {
             })
         };
         Ok((is_registered, held.into_iter().filter_map(task).collect()))
-    }
-
-    /// Page by page.
-    async fn overview(mut self) -> Result<Value, Failed> {
-        let (mut counts, mut slots, mut free) = (std::collections::BTreeMap::<String, u64>::new(), 0_u64, 0_u64);
-        let mut page_token = String::new();
-        loop {
-            let request = wire::ListOrchestratorsRequest { page_size: LARGEST_PAGE, page_token, ..Default::default() };
-            let page = self.federation.list_orchestrators(self.request(request)).await?.into_inner();
-            for status in page.orchestrators {
-                *counts.entry(word(status.standing().as_str_name(), "STANDING_").to_lowercase()).or_default() += 1;
-                slots += u64::from(status.orchestrator.map_or(0, |orchestrator| orchestrator.max_concurrent));
-                free += u64::from(status.free);
-            }
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        let of = |standing: &str| counts.get(standing).copied().unwrap_or(0);
-        Ok(json!({
-            "orchestrators": counts.values().sum::<u64>(),
-            "online": of("online"), "busy": of("busy"), "degraded": of("degraded"), "draining": of("draining"),
-            "offline": of("offline"), "slots": slots, "free": free,
-        }))
     }
 
     async fn call(mut self, call: TaskCall) -> Result<Answer, Failed> {

@@ -36,6 +36,15 @@ pub struct Told {
     pub standing: Standing,
     /// Since when; what was told next is another moment.
     pub since: Timestamp,
+    /// When it was registered first.
+    pub registered: Timestamp,
+}
+
+impl Told {
+    /// What is thought of one that nobody knows yet.
+    pub fn of_new(now: Timestamp) -> Told {
+        Told { standing: Standing::Offline, since: now, registered: now }
+    }
 }
 
 /// What is seen of an orchestrator.

@@ -38,11 +38,6 @@ pub fn registration(name: &str, max_concurrent: u32) -> Registration {
     }
 }
 
-/// What is thought of one that nobody knows yet.
-pub fn new(since: Timestamp) -> Told {
-    Told { standing: Standing::Offline, since }
-}
-
 /// A task that nobody has.
 pub fn delegation(name: &str, now: Timestamp) -> Delegation {
     let limits = Limits {
@@ -89,7 +84,12 @@ async fn commit(world: &World, delegation: &Delegation, expected: u64) -> Commit
 
 async fn register(world: &World, name: &str, slots: u32) {
     let registration = registration(name, slots);
-    world.store.federation.register_orchestrator(&acme(), registration, new(world.now), world.at()).await.unwrap();
+    world
+        .store
+        .federation
+        .register_orchestrator(&acme(), registration, Told::of_new(world.now), world.at())
+        .await
+        .unwrap();
 }
 
 async fn registry(world: &World, after: u64) -> (u64, Vec<(String, Option<u32>)>) {
@@ -182,8 +182,8 @@ pub async fn what_is_said_and_told_of_an_orchestrator_is_kept(mut world: World) 
         |load| Report { standing: Standing::Busy, load, tokens_used: 7, errors: 3, at: Timestamp::from_millis(1) };
     let anna = id("anna");
     assert!(!federation.report_orchestrator(&acme(), &anna, report(1), world.at()).await.unwrap(), "not registered");
-    let first = new(world.now);
-    let online = Told { standing: Standing::Online, since: Timestamp::from_millis(9) };
+    let first = Told::of_new(world.now);
+    let online = Told { standing: Standing::Online, since: Timestamp::from_millis(9), ..first };
     assert!(!federation.note_standing(&acme(), &anna, (first, online), world.at()).await.unwrap());
     register(&world, "anna", 1).await;
     let listed = async |world: &World, after| {
@@ -209,7 +209,7 @@ pub async fn what_is_said_and_told_of_an_orchestrator_is_kept(mut world: World) 
     assert!(federation.deregister_orchestrator(&acme(), &anna, world.at()).await.unwrap());
     register(&world, "anna", 1).await;
     let (_, known) = listed(&world, 0).await;
-    assert_eq!(known.map(|known| (known.report, known.told)), Some((None, new(world.now))), "it is new");
+    assert_eq!(known.map(|known| (known.report, known.told)), Some((None, Told::of_new(world.now))), "it is new");
 }
 
 pub async fn a_context_is_kept_with_its_delegation(mut world: World) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use waystation_domain::federation::{Delegation, Registration, Report, Standing, Told, Verdict, Written};
 use waystation_domain::{DelegationId, OrchestratorId, OrganizationId, Timestamp};
-use waystation_store::conformance::federation::{delegation, new, offer, registration};
+use waystation_store::conformance::federation::{delegation, offer, registration};
 use waystation_store::federation::*;
 
 use super::pair::Pair;
@@ -122,7 +122,7 @@ pub async fn live(steps: Vec<Step>, mut pair: Pair) {
         match &step {
             Step::Register(number, slots) => {
                 let registration = Registration { id: name(*number), ..registration("x", *slots) };
-                let told = new(pair.now);
+                let told = Told::of_new(pair.now);
                 model.register_orchestrator(&acme, registration.clone(), told, now).await.unwrap();
                 redis.register_orchestrator(&acme, registration, told, now).await.unwrap();
             }
@@ -148,8 +148,8 @@ pub async fn live(steps: Vec<Step>, mut pair: Pair) {
                 let of = name(*number);
                 let listed = model.registry(&acme, 0, now).await.unwrap().changed;
                 let known = listed.into_iter().find(|(id, _)| *id == of).and_then(|(_, listed)| listed);
-                let was = known.map_or(new(pair.now), |known| known.told);
-                let is = Told { standing: Standing::Online, since: Timestamp::from_millis(*since) };
+                let was = known.map_or(Told::of_new(pair.now), |known| known.told);
+                let is = Told { standing: Standing::Online, since: Timestamp::from_millis(*since), ..was };
                 let answers = (
                     model.note_standing(&acme, &of, (was, is), now).await,
                     redis.note_standing(&acme, &of, (was, is), now).await,
