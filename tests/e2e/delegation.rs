@@ -23,19 +23,19 @@ const TOGETHER: u64 = 16;
 
 /// Calls of one client to whichever replica answers.
 #[derive(Clone)]
-struct Calls {
+pub struct Calls {
     replicas: Vec<Backend>,
     next: Arc<AtomicUsize>,
 }
 
 impl Calls {
-    fn new(fleet: &Fleet, token: &str) -> Calls {
+    pub fn new(fleet: &Fleet, token: &str) -> Calls {
         let replicas = (0..fleet.federations.len()).map(|number| fleet.federation(number, token)).collect();
         Calls { replicas, next: Arc::default() }
     }
 
     /// Until somebody answers; whether one that died has done it, nobody knows.
-    async fn call<R: Clone, T, F: Future<Output = Result<Response<T>, Status>>>(
+    pub async fn call<R: Clone, T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
         request: R,
         send: impl Fn(Backend, R) -> F,
@@ -55,7 +55,7 @@ impl Calls {
 }
 
 /// Accepts and does whatever it is asked to; counts how often it has begun each.
-async fn work(mut daemon: Daemon, calls: Calls, begun: Arc<Mutex<BTreeMap<String, u32>>>) {
+pub async fn work(mut daemon: Daemon, calls: Calls, begun: Arc<Mutex<BTreeMap<String, u32>>>) {
     let mut tasks = JoinSet::new();
     loop {
         let event = daemon.events(1).await.remove(0);
@@ -91,7 +91,7 @@ async fn work(mut daemon: Daemon, calls: Calls, begun: Arc<Mutex<BTreeMap<String
 }
 
 /// Counts how often the delegator hears of an end.
-async fn hear(mut daemon: Daemon, ends: Arc<Mutex<BTreeMap<String, u32>>>) {
+pub async fn hear(mut daemon: Daemon, ends: Arc<Mutex<BTreeMap<String, u32>>>) {
     let last = ["delegation.completed", "delegation.failed", "delegation.cancelled"];
     loop {
         let event = daemon.events(1).await.remove(0);

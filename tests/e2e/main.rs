@@ -1,6 +1,7 @@
 //! The real binary: killed, stopped, misconfigured.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod cells;
 mod delegation;
 mod deployment;
 mod feeds;

@@ -21,7 +21,7 @@ use crate::tls::Authority;
 use crate::{Backend, PATIENCE, eventually, http};
 
 /// The tenant of the deployment.
-const ORGANIZATION: &str = "acme";
+pub const ORGANIZATION: &str = "acme";
 /// Given to services and backends; each process reads it as an operator would give it.
 const SECRET: &str = "a-secret-of-tests-0123456789abcdef";
 
@@ -47,7 +47,8 @@ pub struct ServiceProcess {
     pub address: String,
     pub admin: String,
     environment: Vec<(String, String)>,
-    config: Option<PathBuf>,
+    /// What it is started with beside its environment.
+    pub config: Option<PathBuf>,
     child: Option<Child>,
 }
 
