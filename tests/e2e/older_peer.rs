@@ -20,6 +20,13 @@ async fn next(nina: &mut Daemon, event_type: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_peer_of_the_older_platform_delegates_to_a_daemon_and_accepts_from_it_unmodified() {
+    // Before anything waits for it: what is not there yet is fetched.
+    let fetching = tokio::task::spawn_blocking(|| {
+        let node = Node::find();
+        let (package, socket) = (node.package(PACKAGE, SUM), node.package(SOCKET, SOCKET_SUM));
+        (node, package, socket)
+    });
+    let (node, package, socket) = fetching.await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path()).await;
     let token = async |name: &str| log_in(&process.dev, name).await["accessToken"].as_str().unwrap().to_owned();
@@ -29,8 +36,6 @@ async fn the_peer_of_the_older_platform_delegates_to_a_daemon_and_accepts_from_i
     let url = format!("{}/federation?capabilities=research", process.dev.http_url.replacen("http", "ws", 1));
     let olga = token("olga").await;
     let peer = tokio::task::spawn_blocking(move || {
-        let node = Node::find();
-        let (package, socket) = (node.package(PACKAGE, SUM), node.package(SOCKET, SOCKET_SUM));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/older_peer.cjs");
         node.run_with(&[("ws", &socket)], &script, &[package.to_str().unwrap(), &url, &olga, "olga", "nina"])
     });

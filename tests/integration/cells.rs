@@ -233,7 +233,9 @@ async fn what_a_cell_does_not_do_in_time_it_gives_back() {
     let (there, attempt) = bert.offer().await;
     let mut anna = Worker::start(&two.a, "anna", &["research"], 1).await;
     // It does not answer: its cell gives the task back, and only then somebody else has it.
-    assert_eq!(anna.offer().await.0, id);
+    let offer = anna.offer().await;
+    assert_eq!(offer.0, id);
+    anna.answer(&offer, true).await;
     let found = look(&two.a, &id).await;
     assert_eq!((found.attempts.len(), found.attempts[0].assignee_id.as_str()), (2, "cell.b"));
     assert_eq!(found.attempts[0].state(), AttemptState::Lost);

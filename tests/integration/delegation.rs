@@ -5,7 +5,7 @@ use tonic::Code;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::complete_delegation_request::Verdict;
 use waystation_proto::federation::v1::*;
-use waystation_tests::{Cell, code_and_reason, frame};
+use waystation_tests::{Cell, code_and_reason, eventually, frame};
 
 use super::worker::{Worker, ends, explain, look, reserved, seconds, task};
 
@@ -59,6 +59,21 @@ async fn what_nobody_can_do_waits_with_a_reason_until_somebody_can() {
     // One slot, and it is taken: the next one is told so.
     let next = boss.delegate(task("testing")).await;
     assert_eq!(look(&cell, &next).await.why_pending, "0 free of those who have what it needs; 1 online but full");
+}
+
+#[tokio::test]
+async fn who_did_not_answer_in_time_is_asked_again_where_there_is_nobody_else() {
+    let cell = Cell::start().await;
+    let mut boss = Worker::start(&cell, "boss", &[], 0).await;
+    let mut anna = Worker::start(&cell, "anna", &["research"], 1).await;
+    let limits = DelegationLimits { offer: seconds(1), ..Default::default() };
+    let id = boss.delegate(DelegateTaskRequest { limits: Some(limits), ..task("research") }).await;
+    assert_eq!(anna.offer().await, (id.clone(), 1));
+    let again = async || (look(&cell, &id).await.attempts.len() == 2).then_some(());
+    eventually("she is asked again", again).await;
+    let decisions = explain(&cell, &id).await.decisions;
+    let chosen: Vec<_> = decisions.iter().map(|decision| decision.chosen_id.as_str()).collect();
+    assert_eq!(chosen, ["anna", "anna"], "the slot that the task itself had is free for it: {decisions:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -61,6 +62,9 @@ fn of_wheel() -> Result<Node, String> {
 impl Node {
     /// The one that is found first.
     pub fn find() -> Node {
+        // One test fetches it, the others wait: they would write the same files.
+        static FETCHING: Mutex<()> = Mutex::new(());
+        let _fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
         let found = on_path().or_else(|first| of_wheel().map_err(|second| format!("{first}\n{second}")));
         found.unwrap_or_else(|tried| panic!("no Node for the tests:\n{tried}"))
     }

@@ -90,7 +90,7 @@ async fn keep(
 ) -> Result<Option<Kept>, Fault> {
     let now = parts.context.clock.now();
     if delegation.wants_choice(now) {
-        let decision = parts.registries.choose(organization, &delegation, now).await?;
+        let decision = parts.registries.choose(organization, &delegation, before.holder(), now).await?;
         delegation.decide(decision, now);
     }
     if expected > 0 && delegation == *before {

@@ -249,11 +249,12 @@ impl Registries {
         self.0.met.notified().await;
     }
 
-    /// Looks for somebody.
+    /// Looks for somebody. Whoever had it until now has its slot free.
     pub(crate) async fn choose(
         &self,
         organization: &OrganizationId,
         delegation: &Delegation,
+        had_it: Option<&OrchestratorId>,
         now: Timestamp,
     ) -> Result<Decision, Fault> {
         let registry = self.fresh(organization).await?;
@@ -262,7 +263,11 @@ impl Registries {
         let asked = delegation.asked();
         let possible = mirror.possible(&delegation.request.required);
         let others = mirror.listed.len() - possible.len();
-        let candidates = possible.into_iter().map(|listed| mirror.candidate(listed, now));
+        let candidates = possible.into_iter().map(|listed| {
+            let candidate = mirror.candidate(listed, now);
+            let own = u32::from(had_it == Some(&listed.registration.id));
+            Candidate { reserved: candidate.reserved.saturating_sub(own), ..candidate }
+        });
         let decision = choose(&delegation.wanted(&asked), candidates, draw, now);
         Ok(decision.with_incapable(u32::try_from(others).unwrap_or(u32::MAX)))
     }

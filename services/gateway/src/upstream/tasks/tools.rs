@@ -129,11 +129,11 @@ fn state_of(delegation: &wire::Delegation) -> &'static str {
 fn status_of(delegation: &wire::Delegation) -> Map<String, Value> {
     let mut status = Map::new();
     status.insert("status".into(), state_of(delegation).into());
-    let message = match delegation.state() {
-        wire::DelegationState::Cancelled => format!("CANCELLED: {}", delegation.error),
-        wire::DelegationState::Expired => format!("EXPIRED: {}", delegation.error),
-        _ if delegation.error.is_empty() => delegation.why_pending.clone(),
-        _ => delegation.error.clone(),
+    let named = word(delegation.state().as_str_name(), "DELEGATION_STATE_");
+    let message = match (named, delegation.error.as_str()) {
+        (_, "") => delegation.why_pending.clone(),
+        ("CANCELLED" | "EXPIRED", error) => format!("{named}: {error}"),
+        (_, error) => error.to_owned(),
     };
     if !message.is_empty() {
         status.insert("message".into(), message.into());
