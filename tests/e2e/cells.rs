@@ -149,7 +149,8 @@ async fn tasks_of_one_deployment_are_done_once_in_another_though_federations_die
         sleep(Duration::from_millis(100)).await;
     }
     assert!(ends.lock().unwrap().values().all(|times| *times == 1), "the delegator hears of one end");
-    for id in ends.lock().unwrap().keys().cloned().collect::<Vec<_>>() {
+    let ids: Vec<String> = ends.lock().unwrap().keys().cloned().collect();
+    for id in ids {
         let request = GetDelegationRequest { delegation_id: id, ..Default::default() };
         let looking = a.backend();
         let found =
