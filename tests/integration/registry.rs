@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tonic::Code;
+use waystation_proto::auth::v1::{CreateOrchestratorRequest, OrganizationSettings, UpdateOrganizationSettingsRequest};
 use waystation_proto::federation::v1::broadcast_request::To;
 use waystation_proto::federation::v1::*;
 use waystation_tests::{Backend, Cell, Daemon, eventually, frame};
@@ -64,6 +65,26 @@ async fn who_comes_changes_and_goes_is_told_once() {
     assert_eq!(next(&mut listener).await, told("deregistered", gone));
     assert!(!anna.calls.federation.deregister_orchestrator(request).await.unwrap().into_inner().was_registered);
     assert!(listener.is_silent(Duration::from_secs(1)).await, "nothing is told twice");
+}
+
+#[tokio::test]
+async fn a_name_that_is_nobodys_hides_nobody() {
+    let cell = Cell::start().await;
+    let mut operator = Backend::operator(&cell.dev);
+    let update = UpdateOrganizationSettingsRequest {
+        organization_id: "dev".into(),
+        settings: Some(OrganizationSettings { auto_create_orchestrators: Some(false), ..Default::default() }),
+    };
+    operator.credentials.update_organization_settings(update).await.unwrap();
+    let mut backend = cell.backend();
+    let create = CreateOrchestratorRequest { orchestrator_id: "anna".into(), ..Default::default() };
+    backend.credentials.create_orchestrator(create).await.unwrap();
+    let typo = Orchestrator { orchestrator_id: "ana".into(), max_concurrent: 1, ..Default::default() };
+    let register = RegisterOrchestratorRequest { orchestrator: Some(typo), ..Default::default() };
+    backend.federation.register_orchestrator(register).await.unwrap();
+    // It is waited for until she is seen.
+    let _anna = Worker::start(&cell, "anna", &["research"], 1).await;
+    assert_eq!(status(&backend, "ana").await.standing(), Standing::Offline);
 }
 
 #[tokio::test]

@@ -49,7 +49,11 @@ async fn look_into(
     let purge = PurgeMailboxRequest { organization_id: organization(), orchestrator_id: orchestrator() };
     let get = GetSessionRequest { organization_id: organization(), session_id: session_id.clone() };
     let end = TerminateSessionRequest { organization_id: organization(), session_id };
-    let watch = WatchPresenceRequest { organization_id: organization(), orchestrator_ids: vec![orchestrator()] };
+    let watch = WatchPresenceRequest {
+        organization_id: organization(),
+        orchestrator_ids: vec![orchestrator()],
+        ..Default::default()
+    };
     let router = &mut stranger.router;
     [
         router.list_messages(list).await.unwrap_err(),

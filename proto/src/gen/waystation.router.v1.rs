@@ -665,6 +665,9 @@ pub struct WatchPresenceRequest {
     /// 1 to 1,000.
     #[prost(string, repeated, tag = "2")]
     pub orchestrator_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who is not known is offline. False: NOT_FOUND.
+    #[prost(bool, tag = "3")]
+    pub unknown_are_offline: bool,
 }
 /// Changes; none: the stream lives, told each 10 s. First comes every orchestrator that was named.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -80,6 +80,8 @@ async fn follow(
         let request = WatchPresenceRequest {
             organization_id: organization.to_string(),
             orchestrator_ids: ids.iter().map(ToString::to_string).collect(),
+            // A name that a backend has mistyped must not hide all the others.
+            unknown_are_offline: true,
         };
         let lost = |status: tonic::Status| Fault::unavailable(status.message());
         let mut stream = parts.router.clone().watch_presence(request).await.map_err(lost)?.into_inner();

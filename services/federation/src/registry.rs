@@ -151,6 +151,14 @@ impl OneRegistry {
         untold.take(most).map(|(listed, standing)| (listed.clone(), standing)).collect()
     }
 
+    /// Looks at all who are registered, and how they are.
+    pub(crate) fn each(&self, now: Timestamp, mut look: impl FnMut(&Listed, Standing)) {
+        let mirror = self.lock();
+        for listed in mirror.listed.values() {
+            look(listed, mirror.standing_of(listed, now));
+        }
+    }
+
     /// How many of those who are registered fit.
     pub(crate) fn count(&self, now: Timestamp, fits: impl Fn(&Listed, Standing) -> bool) -> usize {
         let mirror = self.lock();

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::{GetPresenceResponse, PresenceChange, WatchPresenceRequest, WatchPresenceResponse};
 use waystation_rpc::{Caller, Fault};
 use waystation_store::mailbox::MailboxKey;
@@ -61,7 +62,10 @@ pub(crate) async fn wanted(
     let mut keys = Vec::with_capacity(ids.len());
     for id in ids {
         let key = request::mailbox(caller, &request.organization_id, id)?;
-        parts.directory.check(&key).await?;
+        match parts.directory.check(&key).await {
+            Err(fault) if request.unknown_are_offline && fault.reason() == ErrorReason::NotFound => {}
+            checked => drop(checked?),
+        }
         keys.push(key);
     }
     keys.sort_unstable();

@@ -77,12 +77,13 @@ impl Peer {
     /// A message of the mailbox. It is acknowledged when the peer has it.
     fn message(&mut self, entry: &Entry, now: Timestamp) -> Option<String> {
         let data: Value = serde_json::from_slice(&entry.data).unwrap_or_default();
-        let is_about_tasks = entry.event_type.as_str().starts_with("delegation.");
+        let is_offer = entry.event_type.as_str() == "delegation.offered";
+        let is_known = entry.event_type.as_str().starts_with("delegation.") && !is_offer;
         let said = match entry.event_type.as_str().strip_prefix("delegation.") {
             Some(what) => self.about_task(what, &data, now),
             None => self.broadcast(entry.event_type.as_str(), &data, now),
         };
-        if said.is_none() && !is_about_tasks {
+        if said.is_none() && !is_known {
             let frame = ClientFrame::Nack { id: entry.id.clone(), delay: FOR_OTHERS };
             self.follows.push_back(Received { id: None, frame });
             return None;
@@ -157,8 +158,9 @@ impl Peer {
 
     fn offer(&mut self, data: &Value, delegation: String, now: Timestamp) -> Option<String> {
         let attempt = u32::try_from(data["attempt"].as_u64()?).ok()?;
-        let mut task = data["task"].clone();
-        let named = task["id"].as_str().unwrap_or_default().to_owned();
+        // Anybody may write a message that looks like an offer.
+        let mut task = data["task"].as_object()?.clone();
+        let named = task.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let is_another = |known: &PeerTask| known.delegation != delegation;
         // Two delegators may have named two tasks alike.
         let name = match self.offered.get(&named) {
@@ -169,16 +171,14 @@ impl Peer {
         if self.offered.len() >= MOST_TASKS {
             return None;
         }
-        task["id"] = name.as_str().into();
-        task["metadata"] = task["payload"].take();
-        if let Some(task) = task.as_object_mut() {
-            task.remove("payload");
-        }
+        let metadata = task.remove("payload").unwrap_or_default();
+        task.insert("metadata".into(), metadata);
+        task.insert("id".into(), name.as_str().into());
         let from = data["fromOrchestratorId"].as_str().unwrap_or(WAYSTATION);
         let request = json!({
             "fromOrchestratorId": from,
             "toOrchestratorId": self.own.as_str(),
-            "priority": task["priority"],
+            "priority": task.get("priority"),
             "task": task,
             "requiredCapabilities": data["requiredCapabilities"],
             "timeout": data["timeoutMs"],

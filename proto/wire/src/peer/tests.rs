@@ -273,3 +273,18 @@ fn what_cannot_be_taken_names_the_field() {
     let strange = frame("callback", json!({"taskId": "t-1", "status": "paused"}));
     assert_eq!(field(&mut peer, &strange).as_deref(), Some("payload.status"));
 }
+
+#[test]
+fn what_looks_like_mail_about_tasks_and_is_none_harms_nobody() {
+    let odd =
+        [json!(null), json!([]), json!("x"), json!({"task": "x", "attempt": 1}), json!({"task": [], "attempt": -1})];
+    for data in odd {
+        for what in ["offered", "accepted", "progress", "completed", "failed", "cancelled", "reassigned", "other"] {
+            let mut peer = peer();
+            let said = told(&mut peer, &mail("m-1", &format!("delegation.{what}"), &data));
+            assert!(said.is_none() || what != "offered", "{what} {data}");
+        }
+        let mut peer = peer();
+        told(&mut peer, &mail("m-1", "broadcast.custom", &data));
+    }
+}

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::federation::{CapabilityName, Delegation, DelegationRequest, Summary, ToldSummary, cell_of};
+use waystation_domain::federation::{Delegation, DelegationRequest, Summary, ToldSummary};
 use waystation_domain::{DelegationId, OrchestratorId, OrganizationId};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::exchange_response::What;
@@ -223,20 +223,11 @@ async fn serve(parts: &Parts, visitor: &Visitor, mut asking: Streaming<ExchangeR
 /// What we can do for an organization of another cell. What others do for us is not ours to give.
 async fn summary(parts: &Parts, served: &Serve) -> Result<Summary, Fault> {
     let registry = parts.registries.fresh(served.ours()).await?;
-    let now = parts.context.clock.now();
     let mut summary = Summary::default();
-    let is_granted = |name: &CapabilityName| served.capabilities.is_empty() || served.capabilities.contains(name);
-    for (listed, standing) in registry.listed(None, usize::MAX, now, |_, _| true) {
-        let (mut registration, reserved) = (listed.registration, listed.reserved);
-        if cell_of(&registration.id).is_some() {
-            continue;
-        }
-        registration.capabilities.retain(|capability| is_granted(&capability.name));
-        if !served.capabilities.is_empty() && registration.capabilities.is_empty() {
-            continue;
-        }
-        summary.count(&registration, standing, registration.max_concurrent.saturating_sub(reserved));
-    }
+    registry.each(parts.context.clock.now(), |listed, standing| {
+        let free = listed.registration.max_concurrent.saturating_sub(listed.reserved);
+        summary.count(&listed.registration, standing, free, &served.capabilities);
+    });
     Ok(summary)
 }
 

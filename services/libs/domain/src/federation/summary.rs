@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Capability, CapabilityName, Registration, Standing};
+use super::{Capability, CapabilityName, Registration, Standing, cell_of};
 
 /// What a cell can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +42,17 @@ pub struct SummaryUpdate {
 }
 
 impl Summary {
-    /// Takes in somebody who can be asked, with its free slots.
-    pub fn count(&mut self, registration: &Registration, standing: Standing, free: u32) {
-        if matches!(standing, Standing::Offline | Standing::Draining) {
+    /// Takes in somebody with its free slots, if it can be asked. What other cells do for us is not ours to give. `granted` are
+    /// the capabilities that may be told of; empty: all.
+    pub fn count(&mut self, registration: &Registration, standing: Standing, free: u32, granted: &[CapabilityName]) {
+        let is_granted = |capability: &&Capability| granted.is_empty() || granted.contains(&capability.name);
+        let is_there =
+            !matches!(standing, Standing::Offline | Standing::Draining) && cell_of(&registration.id).is_none();
+        if !is_there || !granted.is_empty() && !registration.capabilities.iter().any(|one| is_granted(&one)) {
             return;
         }
         self.free = self.free.saturating_add(free);
-        for capability in &registration.capabilities {
+        for capability in registration.capabilities.iter().filter(is_granted) {
             let best = self.capabilities.entry(capability.name.clone()).or_insert_with(|| capability.clone());
             best.version = best.version.max(capability.version);
             best.level = best.level.max(capability.level);
@@ -121,19 +125,27 @@ mod tests {
 
     fn summary(of: &[(&str, Option<u32>)], free: u32) -> Summary {
         let mut summary = Summary::default();
-        summary.count(&registration(of), Standing::Online, free);
+        summary.count(&registration(of), Standing::Online, free, &[]);
         summary
     }
 
     #[test]
     fn a_summary_is_the_best_of_those_who_are_there() {
         let mut summary = summary(&[("research", Some(3))], 2);
-        summary.count(&registration(&[("research", Some(7)), ("testing", None)]), Standing::Busy, 1);
-        summary.count(&registration(&[("security", None)]), Standing::Offline, 9);
-        summary.count(&registration(&[("security", None)]), Standing::Draining, 9);
+        summary.count(&registration(&[("research", Some(7)), ("testing", None)]), Standing::Busy, 1, &[]);
+        summary.count(&registration(&[("security", None)]), Standing::Offline, 9, &[]);
+        summary.count(&registration(&[("security", None)]), Standing::Draining, 9, &[]);
         let found: Vec<_> = summary.capabilities.values().map(|one| (one.name.to_string(), one.level)).collect();
         assert_eq!(found, [("research".to_owned(), Some(7)), ("testing".to_owned(), None)]);
         assert_eq!(summary.free, 3);
+        // Of what is granted, and of nobody who has none of it.
+        let mut granted = Summary::default();
+        let testing = ["testing".parse().unwrap()];
+        granted.count(&registration(&[("research", None)]), Standing::Online, 5, &testing);
+        granted.count(&registration(&[("research", None), ("testing", None)]), Standing::Online, 2, &testing);
+        let peer = Registration { id: "cell.c".parse().unwrap(), ..registration(&[("testing", None)]) };
+        granted.count(&peer, Standing::Online, 7, &testing);
+        assert_eq!((granted.capabilities.len(), granted.free), (1, 2));
     }
 
     #[test]
