@@ -868,7 +868,8 @@ pub enum Standing {
     Online = 1,
     /// It says that it has much to do: others come first.
     Busy = 2,
-    /// Without a session for 45 s, or it says that something is wrong, or too much fails: others come first.
+    /// It has missed a heartbeat or had no session for 45 s, or says that something is wrong, or too much fails: others come
+    /// first.
     Degraded = 3,
     /// It says that it takes nothing new.
     Draining = 4,

@@ -397,6 +397,9 @@ pub struct GetPresenceResponse {
     /// When the last session ended; absent while one lives or if none ever did.
     #[prost(message, optional, tag = "4")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// A session lives, but no daemon has been heard for 35 s: it has missed a heartbeat.
+    #[prost(bool, tag = "5")]
+    pub silent: bool,
 }
 /// Names an orchestrator.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -137,12 +137,15 @@ async fn give_up(parts: &Parts, organization: &OrganizationId, assignee: &Orches
 /// What is seen, and within it what a daemon says of itself.
 fn seen(presence: &GetPresenceResponse, before: Seen, now: Timestamp) -> Seen {
     match presence.presence() {
-        Presence::Online => Seen::Connected(match presence.reported_status.as_str() {
-            "busy" => Standing::Busy,
-            "error" => Standing::Degraded,
-            "paused" => Standing::Draining,
-            _ => Standing::Online,
-        }),
+        Presence::Online => {
+            let said = match presence.reported_status.as_str() {
+                "busy" => Standing::Busy,
+                "error" => Standing::Degraded,
+                "paused" => Standing::Draining,
+                _ => Standing::Online,
+            };
+            Seen::Connected(if presence.silent { said.max(Standing::Degraded) } else { said })
+        }
         Presence::Reconnecting => {
             before.then_lost(presence.last_seen.as_ref().map_or(now, |last| timestamp_from(Some(last))))
         }
@@ -157,14 +160,16 @@ mod tests {
     #[test]
     fn what_is_seen_weighs_more_than_what_is_said() {
         let before = Seen::Connected(Standing::Busy);
-        let of = |presence: Presence, reported: &str| {
-            let presence = GetPresenceResponse {
-                presence: presence.into(),
-                reported_status: reported.into(),
-                ..Default::default()
-            };
-            seen(&presence, before, Timestamp::from_millis(7))
+        let told = |presence: Presence, reported: &str| GetPresenceResponse {
+            presence: presence.into(),
+            reported_status: reported.into(),
+            ..Default::default()
         };
+        let seen = |presence: GetPresenceResponse| seen(&presence, before, Timestamp::from_millis(7));
+        let of = |presence, reported| seen(told(presence, reported));
+        let silent = |reported| seen(GetPresenceResponse { silent: true, ..told(Presence::Online, reported) });
+        assert_eq!(silent("active"), Seen::Connected(Standing::Degraded));
+        assert_eq!(silent("paused"), Seen::Connected(Standing::Draining));
         assert_eq!(of(Presence::Online, ""), Seen::Connected(Standing::Online));
         assert_eq!(of(Presence::Online, "busy"), Seen::Connected(Standing::Busy));
         assert_eq!(of(Presence::Online, "paused"), Seen::Connected(Standing::Draining));

@@ -48,6 +48,7 @@ pub(crate) fn presence(view: &PresenceView) -> GetPresenceResponse {
         reported_status: status(view.status),
         sessions: u32::try_from(view.sessions).unwrap_or(u32::MAX),
         last_seen: view.last_seen.map(timestamp_to),
+        silent: view.silent,
     }
 }
 

@@ -83,6 +83,7 @@ macro_rules! conformance_suite {
                 presence_tells_online_reconnecting_and_offline,
                 changes_of_presence_are_news_until_they_were_told,
                 subscriptions_belong_to_the_daemon,
+                whoever_is_not_heard_is_silent,
             ],
             settle: [
                 an_ack_removes_and_is_idempotent,

@@ -146,6 +146,24 @@ pub async fn a_silent_holder_yields_to_one_that_lives(world: World) {
     assert_eq!(compared.results[0].unwrap().activation, None, "it does not hold the mailbox any more");
 }
 
+pub async fn whoever_is_not_heard_is_silent(world: World) {
+    let is_silent =
+        async || world.store.mailboxes.presence(&world.key(), &world.liveness, world.at()).await.unwrap().silent;
+    assert!(!is_silent().await, "there is nobody");
+    world.open("s1", "d1").await;
+    let heard = |session: &str, idle| SessionReport { idle: Duration::from_secs(idle), ..world.report(session) };
+    world.compare(heard("s1", 34)).await;
+    assert!(!is_silent().await);
+    world.compare(heard("s1", 35)).await;
+    assert!(is_silent().await);
+    world.open("s2", "d2").await;
+    assert!(!is_silent().await, "another daemon is heard");
+    world.compare(heard("s2", 40)).await;
+    assert!(is_silent().await);
+    world.compare(heard("s1", 0)).await;
+    assert!(!is_silent().await);
+}
+
 pub async fn a_paused_holder_yields_at_once(world: World) {
     world.open("s1", "d1").await;
     let report = |status| SessionReport { status: Some(status), ..world.report("s1") };

@@ -189,7 +189,8 @@ impl MailboxStore for Embedded {
         self.look(now, |state, _| state.mailbox(key).map(|m| m.session_views(liveness)).unwrap_or_default())
     }
     async fn presence(&self, key: &MailboxKey, liveness: &Liveness, now: Now) -> Result<PresenceView, Unavailable> {
-        let never = PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None };
+        let never =
+            PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None, silent: false };
         self.look(now, |state, now| state.mailbox(key).map_or(never, |m| m.presence(liveness, now)))
     }
     async fn holder(

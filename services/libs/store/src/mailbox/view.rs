@@ -173,6 +173,8 @@ pub struct PresenceView {
     pub last_seen: Option<Timestamp>,
     /// What the active daemon reported last.
     pub status: Option<ReportedStatus>,
+    /// Sessions live, and no daemon has been heard for [`crate::limits::YIELD_AFTER`].
+    pub silent: bool,
 }
 
 /// As observed, not as reported.

@@ -41,6 +41,9 @@ struct SessionText {
     status: Option<String>,
     metrics: Option<String>,
     subscriptions: Option<String>,
+    /// Milliseconds.
+    #[serde(default)]
+    idle: u64,
 }
 
 impl ViewText {
@@ -88,6 +91,8 @@ impl ViewText {
             sessions: live.len(),
             last_seen: ended.filter(|_| live.is_empty()).map(|(at, _)| at),
             status: active.filter(|_| !live.is_empty()).and_then(SessionText::status),
+            silent: !live.is_empty()
+                && live.iter().all(|session| u128::from(session.idle) >= limits::YIELD_AFTER.as_millis()),
         })
     }
 }
@@ -135,7 +140,8 @@ impl Redis {
         liveness: &Liveness,
         now: Now,
     ) -> Result<PresenceView, Unavailable> {
-        let never = PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None };
+        let never =
+            PresenceView { presence: Presence::Offline, sessions: 0, last_seen: None, status: None, silent: false };
         self.view(key, now).await?.map_or(Ok(never), |text| text.presence(liveness))
     }
 

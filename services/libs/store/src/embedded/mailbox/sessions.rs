@@ -45,7 +45,7 @@ pub(super) struct Session {
     born: u64,
     pub(super) status: Option<ReportedStatus>,
     pub(super) metrics: Option<Bytes>,
-    idle: Duration,
+    pub(super) idle: Duration,
 }
 
 /// What outlives the sessions of a daemon.

@@ -121,6 +121,7 @@ impl Mailbox {
             sessions: live.len(),
             last_seen: ended.filter(|_| live.is_empty()).map(|ended| ended.at),
             status: active.filter(|_| !live.is_empty()).and_then(|session| session.status),
+            silent: !live.is_empty() && live.iter().all(|session| session.idle >= limits::YIELD_AFTER),
         }
     }
 }
