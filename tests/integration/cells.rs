@@ -10,7 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use waystation_federation::{CellsConfig, PeerConfig};
+use waystation_proto::federation::v1::peer_service_client::PeerServiceClient;
 use waystation_proto::federation::v1::*;
+use waystation_rpc::convert::timestamp_to;
+use waystation_runtime::{Context, KnownPeer, Reach, TlsSettings};
 use waystation_tests::tls::Authority;
 use waystation_tests::{Cell, eventually};
 
@@ -257,6 +260,69 @@ async fn what_a_cell_does_not_do_in_time_it_gives_back() {
     let cancelled = bert.mail_of("delegation.cancelled").await;
     assert_eq!(cancelled["delegationId"], offer.0.as_str());
     assert_eq!(ends(&two.b, &offer.0).await.state(), DelegationState::Cancelled);
+}
+
+#[tokio::test]
+async fn an_attempt_is_one_task_however_often_and_in_whatever_words_it_is_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::allowed(dir.path()).await;
+    let mut bert = Worker::start(&two.b, "bert", &["research"], 2).await;
+    // As cell a.
+    let own = |file: &str| dir.path().join("a").join(file);
+    let tls = json!({"certificate_file": own("federation.crt"), "key_file": own("federation.key")});
+    let tls: TlsSettings = serde_json::from_value(tls).unwrap();
+    let whom = KnownPeer {
+        name: "b".into(),
+        identity: "spiffe://b.example/waystation/federation".into(),
+        ca_file: dir.path().join("b/ca.crt"),
+    };
+    let context = Context::of_host();
+    let tls = tls.open_for("tests", &["h2"], &[whom], &context).unwrap();
+    let reach = Reach { tls: Some(tls), ..Reach::default() };
+    let channel = waystation_rpc::channel(&format!("https://{}", two.link.address), &reach).unwrap();
+    let mut b = PeerServiceClient::new(channel);
+    let id = || Some(PeerTask { organization_id: "dev".into(), task_id: "d-1.1".into() });
+    let now = context.clock.now();
+    let in_a_minute = timestamp_to(now.after(Duration::from_secs(60)));
+    let offer = |value: &str| OfferTaskRequest {
+        id: id(),
+        task: Some(Task { id: "t-1".into(), ..Default::default() }),
+        expire_time: Some(in_a_minute),
+        context: vec![ContextEntry { name: "plan".into(), value: value.to_owned().into(), version: 0 }],
+        ..Default::default()
+    };
+    for value in ["1", "1", "2"] {
+        let view = b.offer_task(offer(value)).await.unwrap().into_inner().view.unwrap();
+        assert_eq!(view.state(), DelegationState::Pending);
+    }
+    let offered = bert.offer().await;
+    bert.answer(&offered, true).await;
+    assert!(bert.daemon.is_silent(Duration::from_millis(300)).await, "one offer");
+    // An offer to which nobody heard an answer is not taken from whoever has accepted it.
+    let withdraw = |unless_accepted| WithdrawTaskRequest { id: id(), reason: "late".into(), unless_accepted };
+    let view = b.withdraw_task(withdraw(true)).await.unwrap().into_inner().view.unwrap();
+    assert_eq!(view.state(), DelegationState::Active);
+    let view = b.withdraw_task(withdraw(false)).await.unwrap().into_inner().view.unwrap();
+    assert_eq!(view.state(), DelegationState::Cancelled);
+    // What was withdrawn before it came begins nothing, and neither does what came too late.
+    let other = || Some(PeerTask { organization_id: "dev".into(), task_id: "d-2.1".into() });
+    let before = WithdrawTaskRequest { id: other(), ..Default::default() };
+    b.withdraw_task(before).await.unwrap();
+    let view = b.offer_task(OfferTaskRequest { id: other(), ..offer("1") }).await.unwrap().into_inner().view.unwrap();
+    assert_eq!(view.state(), DelegationState::Cancelled);
+    let late = OfferTaskRequest {
+        id: Some(PeerTask { organization_id: "dev".into(), task_id: "d-3.1".into() }),
+        expire_time: Some(timestamp_to(now)),
+        ..offer("1")
+    };
+    assert_eq!(b.offer_task(late).await.unwrap_err().message(), "its time is over");
+    let unknown = OfferTaskRequest {
+        id: Some(PeerTask { organization_id: "other".into(), task_id: "d-1.1".into() }),
+        ..offer("1")
+    };
+    assert_eq!(b.offer_task(unknown).await.unwrap_err().code(), tonic::Code::PermissionDenied);
+    bert.mail_of("delegation.cancelled").await;
+    assert!(bert.daemon.is_silent(Duration::from_millis(300)).await);
 }
 
 #[tokio::test]

@@ -81,10 +81,11 @@ fn within<T>(message: T) -> Request<T> {
     request
 }
 
-/// Whether a cell may answer otherwise in a moment.
-fn passes(status: &Status) -> bool {
-    let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::Internal];
-    codes.contains(&status.code()) || status.code() == Code::ResourceExhausted
+/// Whether a cell has judged, and will judge so again. Of everything else nobody knows whether it was heard.
+fn is_final(status: &Status) -> bool {
+    let codes =
+        [Code::InvalidArgument, Code::NotFound, Code::AlreadyExists, Code::PermissionDenied, Code::FailedPrecondition];
+    codes.contains(&status.code())
 }
 
 async fn offer(parts: &Parts, watched: &Watched, delegation: &Delegation, attempt: &Attempt) -> bool {
@@ -131,8 +132,8 @@ async fn offer(parts: &Parts, watched: &Watched, delegation: &Delegation, attemp
                 None => true,
             }
         }
-        Err(status) if passes(&status) => false,
-        Err(status) => refuse(parts, watched, cell, status.message()).await,
+        Err(status) if is_final(&status) => refuse(parts, watched, cell, status.message()).await,
+        Err(_) => false,
     }
 }
 
@@ -149,7 +150,7 @@ async fn withdraw(parts: &Parts, watched: &Watched, delegation: &Delegation, att
             None => true,
         },
         // After its lease nobody works on it anyway.
-        Err(status) => !passes(&status) || parts.context.clock.now() >= delegation.lease(attempt),
+        Err(status) => is_final(&status) || parts.context.clock.now() >= delegation.lease(attempt),
     }
 }
 

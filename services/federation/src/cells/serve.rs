@@ -15,8 +15,8 @@ use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::exchange_response::What;
 use waystation_proto::federation::v1::peer_service_server::PeerService;
 use waystation_proto::federation::v1::{
-    ExchangeRequest, ExchangeResponse, OfferTaskRequest, OfferTaskResponse, PeerTask, TaskReport, WithdrawTaskRequest,
-    WithdrawTaskResponse,
+    ExchangeRequest, ExchangeResponse, OfferTaskRequest, OfferTaskResponse, PeerTask, TaskReport, TaskView,
+    WithdrawTaskRequest, WithdrawTaskResponse,
 };
 use waystation_rpc::convert::{parse, required, timestamp_from};
 use waystation_rpc::{Caller, Fault};
@@ -82,6 +82,10 @@ impl PeerApi {
 
     async fn offer(&self, visitor: Visitor, offered: OfferTaskRequest) -> Result<OfferTaskResponse, Fault> {
         let (Matter { organization, id }, served) = visitor.matter(offered.id.clone())?;
+        // Once for each id: what is shared about it may have changed since it was said first.
+        if let Some(view) = self.known(&organization, &id).await? {
+            return Ok(OfferTaskResponse { view: Some(view) });
+        }
         let needed = request::capabilities("required_capabilities", &offered.required_capabilities)?;
         let is_granted = served.capabilities.is_empty()
             || !needed.is_empty() && needed.iter().all(|one| served.capabilities.contains(&one.name));
@@ -98,15 +102,26 @@ impl PeerApi {
         let asked = request::of_cell(visitor.id, offered, expires.since(now))?;
         request::check_hops(&asked)?;
         let asked = DelegationRequest { context: written, ..asked };
-        let begun = desk::begin(&self.0, &organization, Delegation::new(id, asked, now), entries).await?;
-        Ok(OfferTaskResponse { view: Some(views::task_view(&begun.0.delegation)) })
+        let begun = desk::begin(&self.0, &organization, Delegation::new(id.clone(), asked, now), entries).await;
+        let view = match begun {
+            Ok((kept, _)) => Some(views::task_view(&kept.delegation)),
+            // Somebody was faster, perhaps with other words.
+            Err(fault) if fault.reason() == ErrorReason::AlreadyExists => self.known(&organization, &id).await?,
+            Err(fault) => return Err(fault),
+        };
+        Ok(OfferTaskResponse { view })
+    }
+
+    /// A task that is here.
+    async fn known(&self, organization: &OrganizationId, id: &DelegationId) -> Result<Option<TaskView>, Fault> {
+        let known = self.0.store.federation.delegation(organization, id, None).await.map_err(Fault::unavailable)?;
+        Ok(known.map(|kept| views::task_view(&kept.delegation)))
     }
 
     async fn withdraw(&self, visitor: Visitor, said: WithdrawTaskRequest) -> Result<WithdrawTaskResponse, Fault> {
         let (Matter { organization, id }, _) = visitor.matter(said.id)?;
         let reason = request::words("reason", said.reason)?;
-        let known = self.0.store.federation.delegation(&organization, &id, None).await.map_err(Fault::unavailable)?;
-        if known.is_none() {
+        if self.known(&organization, &id).await?.is_none() {
             // It may still be on its way: it has ended before it comes.
             let now = self.0.context.clock.now();
             let nothing = OfferTaskRequest { task: Some(Default::default()), ..Default::default() };
