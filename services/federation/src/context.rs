@@ -1,7 +1,7 @@
 //! What is shared about delegations.
 
-use waystation_domain::federation::{NotShared, Written};
-use waystation_domain::{DelegationId, EntryName, OrganizationId, TokenClass};
+use waystation_domain::federation::NotShared;
+use waystation_domain::{DelegationId, EntryName, OrganizationId};
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::federation::v1::{
     ContextEntry, GetContextRequest, GetContextResponse, PutContextRequest, PutContextResponse,
@@ -43,8 +43,7 @@ pub(crate) async fn get(
     let named: Vec<EntryName> = named.collect::<Result<_, _>>()?;
     let after: Option<EntryName> = parse_optional("page_token", &wanted.page_token)?;
     let delegation = desk::find(parts, organization, id).await?.delegation;
-    let own = caller.0.orchestrator.as_ref().filter(|_| caller.0.class == TokenClass::Access);
-    if own.is_some_and(|own| !delegation.may_read(own)) {
+    if request::own(caller).is_some_and(|own| !delegation.may_read(own)) {
         return Err(Fault::not_found("delegation"));
     }
     let fits = |name: &&EntryName| {
@@ -78,8 +77,7 @@ pub(crate) async fn put(
     let put = desk::change_with(parts, organization, id, |delegation, _| {
         let version = delegation.put(by.as_ref(), written.clone(), wanted.version);
         let version = version.map_err(refused)?;
-        let Written { name, .. } = written.clone();
-        Ok((version, vec![Entry { name, version, value: value.clone() }]))
+        Ok((version, vec![Entry { name: written.name.clone(), version, value: value.clone() }]))
     });
     Ok(PutContextResponse { version: put.await? })
 }

@@ -41,6 +41,11 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const USUAL_OFFER: Duration = Duration::from_secs(10);
 const USUAL_RUN: Duration = Duration::from_secs(300);
 
+/// The orchestrator of a daemon; `None`: a backend calls.
+pub(crate) fn own(caller: &Caller) -> Option<&OrchestratorId> {
+    caller.0.orchestrator.as_ref().filter(|_| caller.0.class == TokenClass::Access)
+}
+
 /// For whom a caller speaks: a daemon for its own orchestrator, a backend for whom it names.
 pub(crate) fn speaker(caller: &Caller, field: &str, named: &str) -> Result<Option<OrchestratorId>, Fault> {
     let named: Option<OrchestratorId> = parse_optional(field, named)?;
@@ -64,9 +69,7 @@ pub(crate) fn one_speaker(caller: &Caller, field: &str, named: &str) -> Result<O
 /// Whether a caller may see a delegation: backends all, daemons those that concern their orchestrator. Others are answered
 /// as if it were not there.
 pub(crate) fn check_view(caller: &Caller, kept: &Kept) -> Result<(), Fault> {
-    let Some(own) = caller.0.orchestrator.as_ref().filter(|_| caller.0.class == TokenClass::Access) else {
-        return Ok(());
-    };
+    let Some(own) = own(caller) else { return Ok(()) };
     let delegation = &kept.delegation;
     let concerns = delegation.request.from.as_ref() == Some(own)
         || delegation.attempts.iter().any(|attempt| attempt.assignee == *own);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use waystation_domain::{DaemonId, Pattern, Subscriptions, Window};
+use waystation_domain::{Pattern, Subscriptions, Window};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
 use waystation_runtime::{Accepted, Clock};
@@ -13,6 +13,7 @@ use waystation_token::{Claims, DaemonClaims};
 use waystation_wire::{ClientFrame, CloseCode, FrameError, Peer, PeerSaid, PeerTask, Received, ServerFrame, TaskCall};
 
 use super::outlet::{Incoming, Outlet};
+use super::rest::daemon_of;
 use super::socket::{Format, Raw, Socket};
 use super::{Newcomer, tell_closed};
 use crate::Parts;
@@ -41,15 +42,11 @@ pub(crate) async fn run(parts: Parts, stream: Accepted, read: Vec<u8>, caller: P
     let registration = caller.registration.map(|call| Received { id: None, frame: ClientFrame::Task(Box::new(call)) });
     let mut outlet =
         PeerSocket { socket, peer, read: registration.into_iter().map(Ok).collect(), clock: parts.context.clock };
-    // Whom the token is bound to, or else its login stands for it.
-    let login = || DaemonId::try_from(Arc::from(caller.daemon.login.as_str()));
-    let daemon = caller.daemon.daemon.clone().map_or_else(login, Ok);
-    let daemon = daemon.unwrap_or_else(|error| unreachable!("every id may be an id: {error}"));
     let newcomer = Newcomer {
         claims: caller.claims,
         token: caller.token,
+        daemon: daemon_of(&caller.daemon),
         orchestrator: caller.daemon.orchestrator,
-        daemon,
         instance: None,
         window: Window::default(),
         resume: None,

@@ -34,19 +34,12 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Which daemon it is: whom the token is bound to, or else its login stands for it.
-    fn daemon_id(&self) -> DaemonId {
-        let login = || DaemonId::try_from(Arc::from(self.daemon.login.as_str()));
-        let bound = self.daemon.daemon.clone().map_or_else(login, Ok);
-        bound.unwrap_or_else(|error| unreachable!("every id may be an id: {error}"))
-    }
-
     fn mailbox(&self) -> Mailbox {
         (self.daemon.organization.clone(), self.daemon.orchestrator.clone())
     }
 
     async fn open(self, parts: &Parts) -> Result<Box<Live>, OpenFailed> {
-        let daemon = self.daemon_id();
+        let daemon = daemon_of(&self.daemon);
         let newcomer = Newcomer {
             claims: self.claims,
             token: self.token,
@@ -67,9 +60,16 @@ impl Rest {
     }
 }
 
+/// Which daemon it is: whom the token is bound to, or else its login stands for it.
+pub(super) fn daemon_of(claims: &DaemonClaims) -> DaemonId {
+    let login = || DaemonId::try_from(Arc::from(claims.login.as_str()));
+    let bound = claims.daemon.clone().map_or_else(login, Ok);
+    bound.unwrap_or_else(|error| unreachable!("every id may be an id: {error}"))
+}
+
 /// Opens a session whose frames are read from a response.
 pub(crate) async fn open_stream(parts: &Parts, rest: Rest) -> Result<mpsc::Receiver<Bytes>, OpenFailed> {
-    let (mailbox, daemon) = (rest.mailbox(), rest.daemon_id());
+    let (mailbox, daemon) = (rest.mailbox(), daemon_of(&rest.daemon));
     let (outlet, body) = EventStream::new(rest.cursor, parts.context.clock);
     let live = rest.open(parts).await?;
     run(parts, mailbox, Kept { daemon, polls: None, handle: live.handle() }, live, outlet);
@@ -78,7 +78,7 @@ pub(crate) async fn open_stream(parts: &Parts, rest: Rest) -> Result<mpsc::Recei
 
 /// Opens a session that is asked by polls, and keeps it for the next ones.
 pub(crate) async fn open_poll(parts: &Parts, rest: Rest, types: Option<String>) -> Result<Polls, OpenFailed> {
-    let (mailbox, daemon) = (rest.mailbox(), rest.daemon_id());
+    let (mailbox, daemon) = (rest.mailbox(), daemon_of(&rest.daemon));
     let (outlet, polls) = Mailslot::new(rest.cursor, types, parts.context.clock);
     let live = rest.open(parts).await?;
     run(parts, mailbox, Kept { daemon, polls: Some(polls.clone()), handle: live.handle() }, live, outlet);
@@ -138,7 +138,7 @@ impl RestSessions {
 
     /// Where a daemon's polls go that has polled here before.
     pub(crate) fn polls(&self, rest: &Rest) -> Option<Polls> {
-        let daemon = rest.daemon_id();
+        let daemon = daemon_of(&rest.daemon);
         let sessions = self.lock();
         sessions.get(&rest.mailbox())?.iter().find(|kept| kept.daemon == daemon)?.polls.clone()
     }
