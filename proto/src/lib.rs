@@ -4,6 +4,7 @@
 //! checked in so that building needs no generator. A test keeps the two equal.
 #![allow(missing_docs, clippy::all, clippy::wildcard_enum_match_arm, rustdoc::all)]
 
+#[cfg(feature = "services")]
 pub mod auth {
     pub mod v1 {
         include!("gen/waystation.auth.v1.rs");
@@ -19,16 +20,19 @@ pub mod daemon {
         include!("gen/waystation.daemon.v1.rs");
     }
 }
+#[cfg(feature = "services")]
 pub mod federation {
     pub mod v1 {
         include!("gen/waystation.federation.v1.rs");
     }
 }
+#[cfg(feature = "services")]
 pub mod gateway {
     pub mod v1 {
         include!("gen/waystation.gateway.v1.rs");
     }
 }
+#[cfg(feature = "services")]
 pub mod router {
     pub mod v1 {
         include!("gen/waystation.router.v1.rs");

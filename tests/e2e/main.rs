@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cells;
+mod clients;
 mod delegation;
 mod deployment;
 mod feeds;

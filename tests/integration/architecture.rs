@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-runtime", &["domain", "telemetry"]),
     ("waystation-token", &["domain"]),
     ("waystation-store", &["domain"]),
+    ("waystation-client", &["domain", "wire"]),
     ("waystation-test-redis", &[]),
     ("waystation-rpc", &["domain", "proto", "runtime", "token"]),
     ("waystation-auth", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),
@@ -29,8 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const KEPT_TO: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["waystation-token"]),
     ("redis", &["waystation-store", "waystation-test-redis", "waystation-tests"]),
-    ("tokio-tungstenite", &["waystation-gateway", "waystation-tests"]),
-    ("rustls", &["waystation-runtime", "waystation-tests"]),
+    ("tokio-tungstenite", &["waystation-client", "waystation-gateway", "waystation-tests"]),
+    ("rustls", &["waystation-client", "waystation-runtime", "waystation-tests"]),
     ("hyper-rustls", &["waystation-auth"]),
 ];
 

@@ -3,12 +3,14 @@
 //! The clients know nothing of Waystation's crates but the contract: they are what an outsider would write.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
+pub mod adapter;
 mod backend;
 mod cell;
 mod conductor;
 mod daemon;
 pub mod fleet;
 pub mod history;
+pub mod line;
 pub mod load;
 pub mod node;
 mod peer;

@@ -94,6 +94,11 @@ impl CloseCode {
         }
     }
 
+    /// The code of a number, if it is one of Waystation's.
+    pub fn of_number(number: u16) -> Option<CloseCode> {
+        CloseCode::ALL.into_iter().find(|code| code.number() == number)
+    }
+
     /// The number on the wire.
     pub fn number(self) -> u16 {
         self.row().0

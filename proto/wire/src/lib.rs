@@ -6,6 +6,7 @@
 //! **Invariants:** no I/O, no clock, no randomness. Close codes are made only here.
 
 pub mod binary;
+pub mod client;
 mod close;
 mod conductor;
 mod cursor;

@@ -66,7 +66,7 @@ pub(crate) fn in_payload<T: DeserializeOwned + Payload>(payload: &str) -> Result
 }
 
 /// Reads JSON that is a payload; the error names the field within the frame.
-pub(crate) fn parse_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn parse_payload<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Refusal> {
     parse(payload).map_err(|(message, field)| {
         let field = field.map_or_else(|| "payload".to_owned(), |field| format!("payload.{field}"));
         (message, Some(field))
