@@ -14,6 +14,7 @@ use waystation_client::{ConnectOptions, RetryPolicy, Token};
 use waystation_proto::router::v1::RouteMessageRequest;
 use waystation_tests::adapter::{Adapter, Program};
 use waystation_tests::line::{Break, Line};
+use waystation_tests::node::Node;
 use waystation_tests::{Backend, PATIENCE, Process, hs256};
 
 const SECRET: &str = "a secret of the older platform, long enough";
@@ -279,4 +280,14 @@ fn example(package: &str, name: &str) -> Program {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rust_client_loses_nothing_and_applies_nothing_twice() {
     ride(example("waystation-client", "adapter")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_typescript_client_loses_nothing_and_applies_nothing_twice() {
+    let found = tokio::task::spawn_blocking(|| {
+        let node = Node::find();
+        let adapter = node.client().join("build/test/adapter.js");
+        Program::new([node.binary.into_os_string(), adapter.into_os_string()])
+    });
+    ride(found.await.unwrap()).await;
 }

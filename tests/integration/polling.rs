@@ -235,7 +235,10 @@ async fn a_message_by_rest_reaches_a_mailbox_or_a_channel() {
         (json!({"content": "x"}), "one of"),
         (json!({"channelId": "c1", "orchestratorId": "otto", "content": "x"}), "one of"),
         (json!({"channelId": "c 1", "content": "x"}), "channelId"),
-        (json!({"channelId": "c1"}), "missing field `content`"),
+        (json!({"channelId": "c1"}), "one of content and data"),
+        (json!({"channelId": "c1", "content": "x", "data": {}}), "one of content and data"),
+        (json!({"channelId": "c1", "data": [1]}), "data"),
+        (json!({"channelId": "c1", "data": {}, "eventType": "A"}), "eventType"),
         (json!({"channelId": "c1", "content": "x", "messageId": "gap.1"}), "messageId"),
     ] {
         let (status, answer) = send(body).await;

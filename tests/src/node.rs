@@ -89,6 +89,32 @@ impl Node {
         unpacked.join("package")
     }
 
+    /// The directory of the TypeScript client, compiled with its tests.
+    pub fn client(&self) -> PathBuf {
+        // One test compiles it, the others wait.
+        static COMPILING: Mutex<()> = Mutex::new(());
+        let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/typescript");
+        if !dir.join("node_modules/.package-lock.json").is_file() {
+            let mut install = Command::new(&self.binary);
+            install.arg(&self.npm).args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir);
+            run(install.env("PATH", self.path())).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for project in ["tsconfig.json", "tsconfig.test.json"] {
+            let mut compile = Command::new(&self.binary);
+            compile.arg("node_modules/typescript/bin/tsc").args(["-p", project]).current_dir(&dir);
+            run(&mut compile).unwrap_or_else(|error| panic!("{error}"));
+        }
+        dir
+    }
+
+    /// A path on which scripts of packages find this Node.
+    fn path(&self) -> std::ffi::OsString {
+        let own = self.binary.parent().map(Path::to_owned).into_iter();
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        std::env::join_paths(own.chain(std::env::split_paths(&others))).unwrap_or(others)
+    }
+
     /// What a script prints.
     pub fn run(&self, script: &Path, arguments: &[&str]) -> String {
         self.run_with(&[], script, arguments)

@@ -26,7 +26,11 @@ const USUAL: u32 = 100;
 struct Message {
     channel_id: Option<String>,
     orchestrator_id: Option<String>,
-    content: String,
+    /// Text for people; becomes the data of a `message.received`.
+    content: Option<String>,
+    /// In place of it: data as they are, with their type.
+    data: Option<Box<RawValue>>,
+    event_type: Option<String>,
     thread_id: Option<String>,
     attachments: Option<Box<RawValue>>,
     metadata: Option<Box<RawValue>>,
@@ -54,8 +58,17 @@ pub(super) async fn send(door: Door, headers: HeaderMap, body: Body) -> Answer {
         None => Lane::Normal,
         Some(name) => Lane::from_name(name).ok_or_else(|| invalid("priority is not a priority"))?,
     };
-    let data = content(&message, &id, caller.author(), &door.parts.context.clock.now().to_string())?;
-    let outgoing = Outgoing { to, event_type: None, data, lane, id: Some(id.clone()), time_to_live: None };
+    let data = match (&message.content, &message.data) {
+        (Some(text), None) => {
+            content(&message, text, &id, caller.author(), &door.parts.context.clock.now().to_string())?
+        }
+        (None, Some(data)) => Bytes::copy_from_slice(data.get().as_bytes()),
+        _ => return Err(invalid("one of content and data must be given")),
+    };
+    check_object(&data).map_err(|error| invalid(&format!("data {error}")))?;
+    let event_type = message.event_type.as_deref().map(str::parse).transpose();
+    let event_type = event_type.map_err(|error| invalid(&format!("eventType {error}")))?;
+    let outgoing = Outgoing { to, event_type, data, lane, id: Some(id.clone()), time_to_live: None };
     match door.parts.upstream.send(&caller.token, id, outgoing).await {
         Ok(sent) => {
             let answer =
@@ -97,11 +110,11 @@ pub(super) async fn list(door: Door, uri: Uri, headers: HeaderMap) -> Answer {
 }
 
 /// `data` of the message, as message.received has it.
-fn content(message: &Message, id: &MessageId, author: &str, now: &str) -> Result<Bytes, Refusal> {
+fn content(message: &Message, text: &str, id: &MessageId, author: &str, now: &str) -> Result<Bytes, Refusal> {
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| drop(data.insert(name.to_owned(), value));
     put("messageId", id.as_str().into());
-    put("content", message.content.as_str().into());
+    put("content", text.into());
     put("authorId", author.into());
     put("authorName", author.into());
     put("timestamp", now.into());
@@ -115,9 +128,7 @@ fn content(message: &Message, id: &MessageId, author: &str, now: &str) -> Result
             put(name, serde_json::from_str(raw.get()).map_err(|error| invalid(&format!("{name}: {error}")))?);
         }
     }
-    let data = Bytes::from(Value::Object(data).to_string());
-    check_object(&data).map_err(|error| invalid(&format!("content {error}")))?;
-    Ok(data)
+    Ok(Value::Object(data).to_string().into())
 }
 
 /// A refusal of the daemon protocol in the words of REST. The field is a member of the frame; here that has no envelope.

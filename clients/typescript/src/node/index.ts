@@ -1,0 +1,2 @@
+export { FileStore } from './store.js';
+export { apiKeyTokens } from './login.js';
