@@ -9,6 +9,7 @@ mod feeds;
 mod links;
 mod older_client;
 mod older_peer;
+mod page;
 mod revocation;
 mod secured;
 

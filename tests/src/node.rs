@@ -91,19 +91,31 @@ impl Node {
 
     /// The directory of the TypeScript client, compiled with its tests.
     pub fn client(&self) -> PathBuf {
+        static COMPILED: Mutex<bool> = Mutex::new(false);
+        let dir = self.installed("clients/typescript");
         // One test compiles it, the others wait.
-        static COMPILING: Mutex<()> = Mutex::new(());
-        let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/typescript");
-        if !dir.join("node_modules/.package-lock.json").is_file() {
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *compiled, true) {
+            for project in ["tsconfig.json", "tsconfig.test.json"] {
+                let mut compile = Command::new(&self.binary);
+                compile.arg("node_modules/typescript/bin/tsc").args(["-p", project]).current_dir(&dir);
+                run(&mut compile).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+        dir
+    }
+
+    /// A directory of the workspace with the packages that its lock file names.
+    pub fn installed(&self, directory: &str) -> PathBuf {
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory)).unwrap();
+        // npm writes the second when it is done with the first.
+        let age = |name: &str| fs::metadata(dir.join(name)).and_then(|file| file.modified()).ok();
+        if age("node_modules/.package-lock.json") < age("package-lock.json") {
             let mut install = Command::new(&self.binary);
             install.arg(&self.npm).args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir);
             run(install.env("PATH", self.path())).unwrap_or_else(|error| panic!("{error}"));
-        }
-        for project in ["tsconfig.json", "tsconfig.test.json"] {
-            let mut compile = Command::new(&self.binary);
-            compile.arg("node_modules/typescript/bin/tsc").args(["-p", project]).current_dir(&dir);
-            run(&mut compile).unwrap_or_else(|error| panic!("{error}"));
         }
         dir
     }
