@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use waystation_client::{ConnectOptions, RetryPolicy, Token};
 use waystation_proto::router::v1::RouteMessageRequest;
 use waystation_tests::adapter::{Adapter, Program};
+use waystation_tests::conformance::failures;
 use waystation_tests::line::{Break, Line};
 use waystation_tests::node::Node;
 use waystation_tests::{Backend, PATIENCE, Process, hs256};
@@ -277,17 +278,35 @@ fn example(package: &str, name: &str) -> Program {
     Program::new([path])
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rust_client_loses_nothing_and_applies_nothing_twice() {
-    ride(example("waystation-client", "adapter")).await;
+async fn rust() -> Program {
+    tokio::task::spawn_blocking(|| example("waystation-client", "adapter")).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_typescript_client_loses_nothing_and_applies_nothing_twice() {
+async fn typescript() -> Program {
     let found = tokio::task::spawn_blocking(|| {
         let node = Node::find();
         let adapter = node.client().join("build/test/adapter.js");
         Program::new([node.binary.into_os_string(), adapter.into_os_string()])
     });
-    ride(found.await.unwrap()).await;
+    found.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rust_client_loses_nothing_and_applies_nothing_twice() {
+    ride(rust().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_typescript_client_loses_nothing_and_applies_nothing_twice() {
+    ride(typescript().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rust_client_passes_the_conformance_kit() {
+    assert_eq!(failures(&rust().await, None, |_, _| {}).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_typescript_client_passes_the_conformance_kit() {
+    assert_eq!(failures(&typescript().await, None, |_, _| {}).await, []);
 }

@@ -7,6 +7,7 @@ pub mod adapter;
 mod backend;
 mod cell;
 mod conductor;
+pub mod conformance;
 mod daemon;
 pub mod fleet;
 pub mod history;

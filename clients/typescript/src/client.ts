@@ -335,7 +335,7 @@ export class Waystation extends Emitter<Events> {
       const refusals = this.#tokens.refused();
       if (!refusals) return this.#stop(new WaystationError('TOKEN_REFUSED', reason || String(code)));
       asWished = refusals === 1;
-    } else if (was === 'connecting' && code && (this.#tries += 1) >= TRIES) {
+    } else if (was === 'connecting' && code && this.#names.length > 1 && (this.#tries += 1) >= TRIES) {
       // What does not open twice may be blocked, if the gateway is there at all.
       this.#tries = 0;
       const next = (this.#way + 1) % this.#names.length;
