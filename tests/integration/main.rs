@@ -9,6 +9,7 @@ mod binary;
 mod bridge;
 mod browsers;
 mod cells;
+mod clients;
 mod conductor;
 mod configuration;
 mod connections;

@@ -1,7 +1,7 @@
 //! The handle that programs hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
@@ -22,6 +22,7 @@ use crate::options::selection;
 use crate::outbound::Outbound;
 use crate::outgoing::Outgoing;
 use crate::subscription::Subscription;
+use crate::tasks::{Delegation, Desk, Notice, Offer, Request, Task, TaskFailed, WorkOptions, Worker};
 
 /// How long a call may take, its wait for a connection included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +36,16 @@ pub(crate) struct State {
     pub(crate) stopped: Option<Stopped>,
 }
 
+/// Where mail about tasks comes from, and where it goes that concerns nobody.
+#[derive(Debug)]
+pub(crate) struct TaskMail {
+    pub(crate) mail: Receiver<Delivery>,
+    pub(crate) others: async_channel::Sender<Result<Delivery, Stopped>>,
+    /// Set once there is a desk.
+    pub(crate) wanted: Arc<AtomicBool>,
+    pub(crate) desk: OnceLock<mpsc::Sender<Notice>>,
+}
+
 /// What all handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -44,6 +55,8 @@ pub(crate) struct Shared {
     state: watch::Receiver<State>,
     deliveries: Receiver<Result<Delivery, Stopped>>,
     tasks: TaskTracker,
+    /// Mail about tasks, once somebody wants it.
+    task_mail: TaskMail,
     /// Ids of messages: random for each client, counted within it.
     prefix: u64,
     count: AtomicU64,
@@ -57,10 +70,11 @@ impl Shared {
         state: watch::Receiver<State>,
         deliveries: Receiver<Result<Delivery, Stopped>>,
         tasks: TaskTracker,
+        task_mail: TaskMail,
     ) -> Shared {
         let readers = AtomicU64::new(first_reader);
         let (prefix, count) = (rand::random(), AtomicU64::new(0));
-        Shared { outbound, feed_queue, readers, state, deliveries, tasks, prefix, count }
+        Shared { outbound, feed_queue, readers, state, deliveries, tasks, task_mail, prefix, count }
     }
 }
 
@@ -165,6 +179,44 @@ impl Client {
             return Err(CallError::Malformed("metrics must be a JSON object of at most 8 KiB".into()));
         }
         Ok(self.command(Command::Report(None, Some(raw))).await?)
+    }
+
+    /// Takes tasks with these options. `judge` says of each offer whether it is taken, or why not; `handler` does it.
+    ///
+    /// # Errors
+    /// If the registration fails.
+    pub async fn work<J, H, F>(&self, options: WorkOptions, judge: J, handler: H) -> Result<Worker, CallError>
+    where
+        J: Fn(&Offer) -> Result<(), String> + Send + Sync + 'static,
+        H: Fn(Task) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<serde_json::Value, TaskFailed>> + Send + 'static,
+    {
+        Worker::start(self, options, Arc::new(judge), Arc::new(move |task| Box::pin(handler(task)))).await
+    }
+
+    /// Gives a task away; answers once it is known that somebody will be found, or why not.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn delegate(&self, request: &Request) -> Result<Delegation, CallError> {
+        Delegation::make(self, request).await
+    }
+
+    /// Whoever sorts the mail about tasks. Before somebody asks for it, such mail is like any other.
+    pub(crate) fn desk(&self) -> mpsc::Sender<Notice> {
+        let TaskMail { mail, others, wanted, desk } = &self.shared.task_mail;
+        let make = || {
+            let (sender, notices) = mpsc::channel(64);
+            self.shared.tasks.spawn(Desk::new(mail.clone(), notices, others.clone()).run());
+            wanted.store(true, Ordering::Release);
+            sender
+        };
+        desk.get_or_init(make).clone()
+    }
+
+    /// Tells of each session that begins or ends.
+    pub(crate) fn sessions(&self) -> watch::Receiver<State> {
+        self.shared.state.clone()
     }
 
     /// Waits until the client is logged in.

@@ -1,7 +1,8 @@
 //! Does what the core says: owns socket, clocks, randomness and disk.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use waystation_domain::Timestamp;
 use waystation_wire::CloseCode;
 use waystation_wire::client::Garbage;
 
-use crate::client::{Client, Shared, State};
+use crate::client::{Client, Shared, State, TaskMail};
 use crate::core::{Actions, Command, Core, Moment, Next, Verdict};
 use crate::delivery::{DROPPED, Delivery, Dropped};
 use crate::error::{Disconnect, Stopped};
@@ -69,6 +70,9 @@ pub(crate) struct Driver {
     sender: mpsc::WeakSender<Command>,
     dropped: Arc<Dropped>,
     deliveries: async_channel::Sender<Result<Delivery, Stopped>>,
+    /// Mail about tasks, if somebody wants it.
+    task_mail: async_channel::Sender<Delivery>,
+    wants_task_mail: Arc<AtomicBool>,
     state: watch::Sender<State>,
 }
 
@@ -91,6 +95,8 @@ impl Driver {
     pub(crate) fn start(parts: Parts, queue: usize, overflow: Overflow, feed_queue: usize) -> Client {
         let Parts { core, journal, endpoint, tokens, retry, listener, commands, readers, deliveries } = parts;
         let (delivering, delivered) = async_channel::bounded(deliveries);
+        let (task_mail, mail) = async_channel::bounded(deliveries);
+        let wanted = Arc::new(AtomicBool::new(false));
         let (state, seen) = watch::channel(State::default());
         let first_reader = readers.len() as u64;
         let mut driver = Driver {
@@ -105,7 +111,9 @@ impl Driver {
             commands: commands.1,
             sender: commands.0.downgrade(),
             dropped: Arc::new(Dropped::default()),
-            deliveries: delivering,
+            deliveries: delivering.clone(),
+            task_mail,
+            wants_task_mail: wanted.clone(),
             state,
         };
         for reader in readers {
@@ -116,7 +124,8 @@ impl Driver {
         tasks.close();
         let permits = (overflow != Overflow::DisplaceOldest).then(|| Arc::new(Semaphore::new(queue)));
         let outbound = Outbound { permits, waits: overflow == Overflow::Wait, most: queue };
-        Client::new(Shared::new(outbound, feed_queue, first_reader, seen, delivered, tasks), commands.0)
+        let task_mail = TaskMail { mail, others: delivering, wanted, desk: OnceLock::new() };
+        Client::new(Shared::new(outbound, feed_queue, first_reader, seen, delivered, tasks, task_mail), commands.0)
     }
 
     async fn run(mut self) {
@@ -128,6 +137,7 @@ impl Driver {
             self.deliveries.try_send(Err(why.clone())).ok();
         }
         self.deliveries.close();
+        self.task_mail.close();
         self.state.send_modify(|state| {
             state.session = None;
             state.health = self.core.health();
@@ -286,8 +296,13 @@ impl Driver {
             let Some(commands) = self.sender.upgrade() else { continue };
             let is_kept = self.journal.is_some();
             let delivery = Delivery::new(mail, in_doubt, is_kept, commands, self.dropped.clone());
+            let is_of_task = delivery.event_type.as_str().starts_with("delegation.");
             // One that does not fit is dropped here, and so given back.
-            self.deliveries.try_send(Ok(delivery)).ok();
+            if is_of_task && self.wants_task_mail.load(Ordering::Acquire) {
+                self.task_mail.try_send(delivery).ok();
+            } else {
+                self.deliveries.try_send(Ok(delivery)).ok();
+            }
         }
         for event in &actions.events {
             if let Event::Connected { .. } = event {

@@ -6,6 +6,7 @@
 //! - [`Client::messages`] are the mailbox: each [`Delivery`] is settled by ack, nack or reject.
 //! - [`Client::subscribe`] reads events of the organization's feed.
 //! - [`Client::send`] sends messages, online or not; [`Outgoing`] says what and to whom.
+//! - [`Client::work`] takes tasks that orchestrators hand to each other, [`Client::delegate`] gives them away.
 //! - [`ConnectOptions::state_file`] makes all of it survive the process.
 //! - [`Event`]s, [`Client::health`] and [`Client::statistics`] tell how it goes; a client that ends says why: [`Stopped`].
 //!
@@ -27,6 +28,7 @@ mod outgoing;
 mod ranges;
 mod retry;
 mod subscription;
+mod tasks;
 mod token;
 mod transport;
 
@@ -40,6 +42,9 @@ pub use options::{ConnectOptions, Overflow};
 pub use outgoing::Outgoing;
 pub use retry::{Breaker, RetryPolicy};
 pub use subscription::{FeedNews, Subscription};
+pub use tasks::{
+    Capability, Delegation, DelegationEnd, Offer, Request, Task, TaskData, TaskFailed, Update, WorkOptions, Worker,
+};
 pub use token::{Occasion, Token, TokenError, TokenFuture, TokenSource};
 pub use waystation_domain::{Lane, MessageId, Position, ReportedStatus, SessionId, Timestamp};
 pub use waystation_wire::client::{FeedItem, GapNotice, GapSpan, Mail, Refused, SendAck};
