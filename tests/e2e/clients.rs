@@ -310,3 +310,18 @@ async fn the_rust_client_passes_the_conformance_kit() {
 async fn the_typescript_client_passes_the_conformance_kit() {
     assert_eq!(failures(&typescript().await, None, |_, _| {}).await, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_typescript_clients_own_tests_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path()).await;
+    let dev = dir.path().join("dev.json");
+    let ran = tokio::task::spawn_blocking(move || {
+        let node = Node::find();
+        let tests = ["rules", "live"].map(|name| node.client().join(format!("build/test/{name}.test.js")));
+        std::process::Command::new(&node.binary).arg("--test").args(tests).env("WAYSTATION_DEV", dev).output().unwrap()
+    });
+    let ran = ran.await.unwrap();
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    process.kill().await;
+}

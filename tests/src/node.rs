@@ -29,7 +29,9 @@ fn run(command: &mut Command) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    // Compilers complain on the one, everybody else on the other.
+    let [said, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    Err(format!("{command:?}: {}{}", said.trim(), complained.trim()))
 }
 
 fn fit(binary: PathBuf, npm: PathBuf) -> Result<Node, String> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde_json::json;
-use waystation_domain::{ChannelId, EventType, FeedEvent, FeedGap, Gap, MessageId, Timestamp};
+use waystation_domain::{ChannelId, EventType, FeedEvent, FeedGap, Gap, MessageId, OrchestratorId, Timestamp};
 
 use super::encode::{feed_gap_fields, gap_fields};
 use crate::frame::EventFrame;
@@ -15,13 +15,14 @@ struct Item<'a> {
     event_type: &'a EventType,
     created: Timestamp,
     channel: Option<&'a ChannelId>,
+    sender: Option<&'a OrchestratorId>,
     data: &'a [u8],
 }
 
 impl Item<'_> {
     /// The object without its end. Ids and types hold nothing that JSON would escape.
     fn begin(&self) -> String {
-        let Item { id, event_type, created, channel, data } = self;
+        let Item { id, event_type, created, channel, sender, data } = self;
         let mut text = String::with_capacity(256 + data.len());
         let payload = String::from_utf8_lossy(data);
         let payload = if payload.is_empty() { "{}" } else { &payload };
@@ -30,6 +31,9 @@ impl Item<'_> {
         debug_assert!(written.is_ok(), "text takes everything");
         if let Some(channel) = channel {
             text.push_str(&format!(r#","channelId":"{channel}""#));
+        }
+        if let Some(sender) = sender {
+            text.push_str(&format!(r#","senderOrchestratorId":"{sender}""#));
         }
         if event_type.as_str().starts_with("message.") {
             text.push_str(&format!(r#","messageId":"{id}""#));
@@ -45,6 +49,7 @@ pub fn encode_entry_item(EventFrame { entry, redelivered }: &EventFrame) -> Stri
         event_type: &entry.event_type,
         created: entry.accepted,
         channel: entry.channel.as_ref(),
+        sender: entry.sender.as_ref(),
         data: &entry.data,
     };
     let mut text = item.begin();
@@ -66,6 +71,7 @@ pub(crate) fn encode_feed_item(event: &FeedEvent) -> Bytes {
         event_type: &event.event_type,
         created: event.time,
         channel: event.channel.as_ref(),
+        sender: event.sender.as_ref(),
         data: &event.data,
     };
     let position = event.position;
