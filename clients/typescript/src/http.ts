@@ -36,6 +36,8 @@ async function* serverSent(body: ReadableStream<Uint8Array>, life: () => void): 
 export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, listener: Listener): Transport {
   const ended = new AbortController();
   let turn = new AbortController();
+  /** What the present stream was asked for. */
+  let asked = '';
   const end = (code: number, reason: string): void => {
     if (!ended.signal.aborted) {
       ended.abort();
@@ -43,10 +45,11 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
       listener.closed(code, reason);
     }
   };
-  const request = (method: string, path: string, body?: object, signal = ended.signal, accept?: string): Promise<Response> =>
+  /** What goes is not given up with the connection: a last ack or goodbye counts. */
+  const request = (method: string, path: string, body?: object, signal?: AbortSignal, accept?: string): Promise<Response> =>
     world.fetch(world.http + path, {
       method,
-      signal,
+      ...(signal && { signal }),
       headers: {
         authorization: `Bearer ${world.token()}`,
         ...(body && { 'content-type': 'application/json' }),
@@ -73,7 +76,8 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
       };
       heard();
       const types = world.patterns();
-      const query = new URLSearchParams({ ...(cursor !== '~' && { cursor }), ...(types.length && { types: types.join() }) });
+      asked = types.join();
+      const query = new URLSearchParams({ ...(cursor !== '~' && { cursor }), ...(asked && { types: asked }) });
       if (name === 'poll') query.set('wait', first ? '0' : '25');
       try {
         const path = `/api/daemon/events?${query}`;
@@ -83,7 +87,11 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
           for await (const [event, data] of serverSent(response.body!, heard)) {
             const payload = JSON.parse(data);
             if (event === 'close') return end(payload.code ?? 1006, payload.reason ?? '');
-            listener.frame(event === '' || event === 'gap' ? frameOf(payload) : { type: event === 'ready' ? 'auth_success' : event, payload });
+            if (event === '' || event === 'gap') listener.frame(frameOf(payload));
+            else if (event !== 'auth_success' && event !== 'ready') listener.frame({ type: event, payload });
+            else if (first) listener.frame({ type: 'auth_success', payload });
+            else if (payload.gap) listener.frame({ type: 'gap', payload: { log: 'mailbox', count: 0, ...payload.gap } });
+            first = false;
           }
           if (!signal.aborted) return end(1006, 'the stream ended');
         } else {
@@ -128,7 +136,7 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
     if (type === 'subscribe' || type === 'unsubscribe') {
       answer(frame, 'subscribed', {});
       // The stream is opened anew with what is wanted now.
-      return turn.abort();
+      return world.patterns().join() === asked ? undefined : turn.abort();
     }
     if (type === 'goodbye') return void (await request('DELETE', '/api/daemon/sessions'));
     // Tokens are shown with each request; what is left alone comes again by itself.

@@ -139,9 +139,9 @@ test('what is sent while offline is queued, and goes when the line is back', asy
   assert.deepEqual(sent.map(({ status }) => status), ['queued', 'queued']);
   assert.equal(offline.health.queueSize, 2);
   offline.connect();
-  await eventually('both arrive', () => received.length === 2);
+  await eventually('both arrive', () => received.length === 2 && offline.statistics.queued === 0);
   assert.deepEqual(received, [1, 2]);
-  assert.deepEqual([offline.statistics.messagesSent, offline.statistics.queued], [2, 0]);
+  assert.equal(offline.statistics.messagesSent, 2);
 });
 
 test('a task is given away, worked on and answered; another is cancelled', async () => {
