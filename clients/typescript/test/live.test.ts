@@ -21,8 +21,9 @@ const unique = (name: string): string => `${name}-${process.pid}-${(count += 1)}
 
 function client(orchestratorId: string, more: Partial<Options> = {}): Waystation {
   const { api_key: apiKey, api_secret: apiSecret, http_url: url } = dev;
-  const getToken = apiKeyTokens({ url, apiKey, apiSecret, orchestratorId });
-  const made = new Waystation({ url: dev.gateway_url, orchestratorId, daemonId: 'd1', getToken, WebSocket, ...more });
+  const daemonId = more.daemonId ?? 'd1';
+  const getToken = apiKeyTokens({ url, apiKey, apiSecret, orchestratorId, daemonId });
+  const made = new Waystation({ url: dev.gateway_url, orchestratorId, daemonId, getToken, WebSocket, ...more });
   open.push(made);
   return made.connect();
 }

@@ -7,6 +7,8 @@ export function apiKeyTokens(options: {
   apiKey: string;
   apiSecret: string;
   orchestratorId?: string;
+  /** Binds the tokens to one daemon, so that its requests and its socket are known as the same. */
+  daemonId?: string;
   scopes?: string[];
   fetch?: typeof fetch;
 }): (occasion: Occasion) => Promise<Token> {
