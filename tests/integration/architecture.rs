@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-token", &["domain"]),
     ("waystation-store", &["domain"]),
     ("waystation-client", &["domain", "wire"]),
+    ("waystation-cli", &["client", "proto"]),
     ("waystation-test-redis", &[]),
     ("waystation-rpc", &["domain", "proto", "runtime", "token"]),
     ("waystation-auth", &["domain", "proto", "rpc", "runtime", "store", "telemetry", "token"]),

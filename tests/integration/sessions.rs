@@ -123,3 +123,22 @@ async fn silence_ends_a_session() {
     assert_eq!(daemon.welcome["payload"]["heartbeatIntervalMs"], 100);
     assert_eq!(daemon.close_code().await, 4010);
 }
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_goodbye_counts() {
+    let cell = Cell::start().await;
+    let backend = cell.backend();
+    let token = cell.token("orla").await;
+    for round in 0..20 {
+        backend.route("orla", 2 * round).await;
+        backend.route("orla", 2 * round + 1).await;
+        let mut daemon = Daemon::connect(&cell.dev.gateway_url, "orla", "d1", &token).await;
+        // The first settlement is under way when the second gathers.
+        for event in daemon.events(2).await {
+            daemon.ack(&[event]).await;
+        }
+        daemon.send(frame("goodbye", json!({}))).await;
+        assert_eq!(daemon.close_code().await, 1000);
+        eventually("both acks count", async || (backend.depth("orla").await == 0).then_some(())).await;
+    }
+}

@@ -423,8 +423,12 @@ impl Session {
 
     /// Asks the store for whatever can be asked now.
     fn step(&mut self, now: Instant) {
-        if self.closed || self.retry_at.is_some_and(|at| at > now) {
+        if self.retry_at.is_some_and(|at| at > now) {
             return;
+        }
+        if self.closed {
+            // What was acknowledged before the end counts.
+            return self.settle_next();
         }
         if !self.comparing && self.compare_at <= now {
             self.compare(None, None, now);
@@ -443,6 +447,9 @@ impl Session {
         if !self.closed {
             self.closed = true;
             self.commands.push_back(Command::Close(code));
+            if self.retry_at.is_none() {
+                self.settle_next();
+            }
         }
     }
 }
