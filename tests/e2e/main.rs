@@ -3,6 +3,7 @@
 
 mod cells;
 mod clients;
+mod command_line;
 mod delegation;
 mod deployment;
 mod feeds;

@@ -9,7 +9,6 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::federation::v1::federation_service_client::FederationServiceClient;
-use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 
 use crate::failure::Failure;
@@ -55,10 +54,6 @@ impl Place {
 
     pub(crate) async fn call_federation(&self) -> Result<FederationServiceClient<Calls>, Failure> {
         Ok(FederationServiceClient::new(dial("the federation", &self.federation()?, Some(&self.token()?)).await?))
-    }
-
-    pub(crate) async fn call_gateway(&self) -> Result<GatewayServiceClient<Calls>, Failure> {
-        Ok(GatewayServiceClient::new(dial("the gateway", &self.gateway()?, Some(&self.token()?)).await?))
     }
 
     /// Logins bring no token.

@@ -25,9 +25,6 @@ pub(crate) struct PlaceArguments {
     /// gRPC of a federation
     #[arg(long, global = true, env = "WAYSTATION_FEDERATION", value_name = "URL")]
     federation: Option<String>,
-    /// gRPC of a gateway
-    #[arg(long, global = true, env = "WAYSTATION_GATEWAY", value_name = "URL")]
-    gateway: Option<String>,
     /// A backend's or operator's bearer token
     #[arg(long, global = true, env = "WAYSTATION_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -50,7 +47,6 @@ struct DevFile {
     router: Option<String>,
     auth: Option<String>,
     federation: Option<String>,
-    gateway: Option<String>,
     service_token: Option<String>,
     api_key: Option<String>,
     api_secret: Option<String>,
@@ -66,7 +62,6 @@ pub(crate) struct Place {
     router: Option<String>,
     auth: Option<String>,
     federation: Option<String>,
-    gateway: Option<String>,
     token: Option<String>,
     pub(crate) organization: String,
     api_key: Option<String>,
@@ -94,7 +89,6 @@ impl Place {
             router: said.router.or(dev.router),
             auth: said.auth.or(dev.auth),
             federation: said.federation.or(dev.federation),
-            gateway: said.gateway.or(dev.gateway),
             token: said.token.or(dev.service_token),
             organization: said.organization.unwrap_or_default(),
             api_key: said.api_key.or(dev.api_key),
@@ -124,10 +118,6 @@ impl Place {
 
     pub(crate) fn federation(&self) -> Result<String, Failure> {
         self.need(&self.federation, "federation", "WAYSTATION_FEDERATION")
-    }
-
-    pub(crate) fn gateway(&self) -> Result<String, Failure> {
-        self.need(&self.gateway, "gateway", "WAYSTATION_GATEWAY")
     }
 
     pub(crate) fn token(&self) -> Result<String, Failure> {

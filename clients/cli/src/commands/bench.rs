@@ -21,6 +21,9 @@ use crate::show::Show;
 /// Nothing for so long: it will not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What takes longer is counted as this, in microseconds.
+const LONGEST: u64 = 60_000_000;
+
 /// Micros of a histogram as milliseconds.
 fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1_000.0
@@ -68,7 +71,8 @@ pub(super) async fn run(place: &Place, show: Show, messages: u64, window: u64, s
         Ok(())
     });
     let bar = show.bar(messages, "messages");
-    let mut latencies = Histogram::<u64>::new(3).map_err(|error| Failure::Data(error.to_string()))?;
+    let mut latencies =
+        Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(|error| Failure::Data(error.to_string()))?;
     let mut delivered = client.messages();
     for number in 0..messages {
         let message = loop {

@@ -19,6 +19,7 @@ pub(super) fn options(place: &Place, orchestrator: &str, daemon: &str) -> Result
     Ok(options.client_name("waystation-cli", env!("CARGO_PKG_VERSION")))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what else happens is of no matter here; new kinds may come")]
 fn tell(event: &Event) {
     match event {
         Event::Connected { session, resumed, standby, .. } => {

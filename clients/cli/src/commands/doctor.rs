@@ -119,12 +119,11 @@ async fn daemon(place: &Place, findings: &mut Findings) {
     let noting = said.clone();
     let note = move |event: &Event| {
         let mut said = noting.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::ClockSkew { gateway, here } => {
-                said.0 = Some(format!("the gateway says {gateway}, this host {here}"))
-            }
-            Event::Disconnected { reason, .. } => said.1 = Some(reason.to_string()),
-            _ => {}
+        if let Event::ClockSkew { gateway, here } = event {
+            said.0 = Some(format!("the gateway says {gateway}, this host {here}"));
+        }
+        if let Event::Disconnected { reason, .. } = event {
+            said.1 = Some(reason.to_string());
         }
     };
     let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };

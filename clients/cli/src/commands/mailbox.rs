@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use waystation_proto::common::v1::Priority;
+use waystation_proto::router::v1::redriven_message::Outcome;
 use waystation_proto::router::v1::{
     GetMailboxRequest, ListDeadLettersRequest, ListMessagesRequest, ListSessionsRequest, RedriveDeadLettersRequest,
     TerminateSessionRequest,
@@ -136,8 +137,9 @@ async fn redrive(place: &Place, show: Show, orchestrator_id: String, numbers: Ve
         };
         let answer = router.redrive_dead_letters(request).await?.into_inner();
         bar.inc(answer.messages.len() as u64);
-        // One call takes so many: the rest needs more.
-        if all && answer.remaining > 0 && !answer.messages.is_empty() {
+        let any_routed = answer.messages.iter().any(|message| matches!(message.outcome, Some(Outcome::Routed(_))));
+        // One call takes so many: the rest needs more. What is refused stays, and would be refused again.
+        if all && answer.remaining > 0 && any_routed {
             bar.set_length(bar.position() + answer.remaining);
             chunks.push(Vec::new());
         }
@@ -147,12 +149,24 @@ async fn redrive(place: &Place, show: Show, orchestrator_id: String, numbers: Ve
     let rows: Vec<_> = moved
         .iter()
         .map(|message| {
-            let machine = json!({"number": message.number, "messageId": message.message_id});
-            (vec![message.number.to_string(), message.message_id.clone()], machine)
+            let (routed, refused) = match &message.outcome {
+                Some(Outcome::Routed(routed)) => (Some(routed.message_id.clone()), None),
+                Some(Outcome::Error(error)) => (None, Some(error.message.clone())),
+                None => (None, None),
+            };
+            let row = vec![
+                message.number.to_string(),
+                message.message_id.clone(),
+                or_dash(routed.as_deref().unwrap_or_default()),
+                or_dash(refused.as_deref().unwrap_or_default()),
+            ];
+            let machine = json!({"number": message.number, "messageId": message.message_id, "routedAs": routed, "refused": refused});
+            (row, machine)
         })
         .collect();
-    show.list(&["number", "routed as"], &rows, "no dead letters");
-    Ok(ExitCode::SUCCESS)
+    show.list(&["number", "message", "routed as", "refused"], &rows, "no dead letters");
+    let all_routed = moved.iter().all(|message| matches!(message.outcome, Some(Outcome::Routed(_))));
+    Ok(if all_routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) async fn sessions(place: &Place, show: Show, orchestrator_id: String, terminate: Option<String>) -> Done {
