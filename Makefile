@@ -21,6 +21,10 @@ test: ## every test; gets itself a Redis
 e2e: ## only the tests of the real processes
 	$(CARGO) test --locked -p waystation-tests --test e2e
 
+.PHONY: conformance
+conformance: ## what a client gets wrong: CLIENT="node my-adapter.js" (docs/clients.md)
+	@$(CARGO) run --locked --quiet -p waystation-tests --bin waystation-conformance -- $(CLIENT)
+
 RUNS ?= 20
 .PHONY: kill-tests
 kill-tests: ## processes killed under load, RUNS=20 times

@@ -34,7 +34,7 @@ const server = createServer(async (request, response) => {
   try {
     const path = request.url?.split('?')[0];
     if (path === '/page.js') answer('text/javascript', script);
-    else if (path === '/config') answer('application/json', JSON.stringify({ url: gateway ?? dev().gateway_url, orchestratorId: 'orla', daemonId: 'page' }));
+    else if (path === '/config') answer('application/json', JSON.stringify({ url: gateway || dev().gateway_url, orchestratorId: 'orla', daemonId: 'page' }));
     else if (path === '/token') answer('text/plain', await token());
     else answer('text/html', html);
   } catch (error) {
