@@ -10,6 +10,7 @@ mod doors;
 mod feeds;
 mod scenarios;
 mod scripts;
+mod sdk;
 mod tasks;
 mod usage;
 
@@ -123,6 +124,19 @@ async fn main() {
             "with 10,004 registered, p99 µs",
         ];
         rounds(names, tasks::registered).await;
+    }
+    if wanted("sdk") {
+        for (name, program) in sdk::programs() {
+            let mut columns: [Vec<f64>; 3] = Default::default();
+            for _ in 0..ROUNDS {
+                let found = sdk::received(&program).await;
+                columns.iter_mut().zip(found).for_each(|(column, value)| column.push(value));
+            }
+            let [rate, by_cpu, allocations] = columns.map(spread);
+            println!(
+                "| client {name}: messages received and acknowledged per second, per second of its CPU, allocations of each | {rate}, {by_cpu}, {allocations} | |"
+            );
+        }
     }
     if wanted("validate") {
         let names = ["ValidateToken per second, 64 at once", "ValidateToken, p99 µs"];

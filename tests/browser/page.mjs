@@ -14,7 +14,9 @@ async function launch() {
 }
 
 const browser = await launch();
-const page = await browser.newPage({ viewport: { width: 560, height: 760 } });
+// Tabs of one context share their storage.
+const tabs = await browser.newContext({ viewport: { width: 560, height: 760 } });
+const page = await tabs.newPage();
 page.on('pageerror', (error) => saw('page_error', { what: String(error) }));
 await page.exposeFunction('tell', (status) => saw('status', { status }));
 await page.goto(options.url);
@@ -34,6 +36,15 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (order.do === 'fill') {
     await page.locator('form input').fill(order.text);
     await page.getByRole('button', { name: 'Send' }).click();
+  } else if (order.do === 'other_tab') {
+    // Another tab that writes and is closed.
+    const other = await tabs.newPage();
+    await other.goto(options.url);
+    await other.locator('form input').fill(order.text);
+    await other.getByRole('button', { name: 'Send' }).click();
+    await other.locator('form output', { hasText: 'queued' }).waitFor();
+    await other.close();
+    saw('other_tab');
   } else if (order.do === 'stop') {
     break;
   }

@@ -16,6 +16,7 @@ use waystation_tests::adapter::{Adapter, Program};
 use waystation_tests::conformance::failures;
 use waystation_tests::line::{Break, Line};
 use waystation_tests::node::Node;
+use waystation_tests::process::binary;
 use waystation_tests::{Backend, PATIENCE, Process, hs256};
 
 const SECRET: &str = "a secret of the older platform, long enough";
@@ -134,7 +135,7 @@ impl Ride {
 
     /// Looks at what the client sees until something holds.
     async fn until(&mut self, what: &str, holds: impl Fn(&Ride) -> bool) {
-        let end = Instant::now() + 3 * PATIENCE;
+        let end = Instant::now() + 6 * PATIENCE;
         while !holds(self) {
             let tick = (Instant::now() + Duration::from_millis(50)).min(end);
             match self.adapter.next(tick).await {
@@ -227,9 +228,9 @@ async fn ride(program: Program) {
         ("backoff", "50"),
         ("backoff_most", "500"),
         ("attempts", "1000"),
-        ("ping", "300"),
-        ("patience", "500"),
-        ("timeout", "2000"),
+        ("ping", "500"),
+        ("patience", "1500"),
+        ("timeout", "3000"),
     ];
     let mut ride = Ride {
         adapter: program.start(&options),
@@ -267,19 +268,10 @@ async fn ride(program: Program) {
     assert_eq!(ride.connections, connections);
 }
 
-/// An example of a workspace's crate, built in the profile of this test.
-fn example(package: &str, name: &str) -> Program {
-    let mut build = std::process::Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "-p", package, "--example", name]);
-    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
-    assert!(built.success(), "the example builds");
-    let here = std::env::current_exe().unwrap();
-    let path = here.ancestors().map(|dir| dir.join("examples").join(name)).find(|path| path.is_file()).unwrap();
-    Program::new([path])
-}
-
+/// The adapter, which is built with the standalone.
 async fn rust() -> Program {
-    tokio::task::spawn_blocking(|| example("waystation-client", "adapter")).await.unwrap()
+    let standalone = tokio::task::spawn_blocking(binary).await.unwrap();
+    Program::new([standalone.with_file_name("examples").join("adapter")])
 }
 
 async fn typescript() -> Program {
@@ -318,7 +310,7 @@ async fn the_typescript_clients_own_tests_pass() {
     let dev = dir.path().join("dev.json");
     let ran = tokio::task::spawn_blocking(move || {
         let node = Node::find();
-        let tests = ["rules", "live"].map(|name| node.client().join(format!("build/test/{name}.test.js")));
+        let tests = ["rules", "live", "size"].map(|name| node.client().join(format!("build/test/{name}.test.js")));
         std::process::Command::new(&node.binary).arg("--test").args(tests).env("WAYSTATION_DEV", dev).output().unwrap()
     });
     let ran = ran.await.unwrap();

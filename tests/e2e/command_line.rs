@@ -1,25 +1,18 @@
 //! The command line, as people and scripts use it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use waystation_test_redis::{RedisOptions, RedisServer};
 use waystation_tests::Process;
+use waystation_tests::process::binary;
 
-/// The tool, built once in the profile of this test.
-fn tool() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let mut build = std::process::Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "-p", "waystation-cli"]);
-        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the tool builds");
-        let here = std::env::current_exe().unwrap();
-        here.ancestors().map(|dir| dir.join("waystation")).find(|path| path.is_file()).unwrap()
-    })
+/// The tool, which is built with the standalone.
+fn tool() -> PathBuf {
+    binary().with_file_name("waystation")
 }
 
 struct Shell {

@@ -92,9 +92,15 @@ async fn a_page_shows_how_its_connection_is_while_the_gateway_stops_and_starts()
     picture(&mut browser, "degraded").await;
     becomes(&mut browser, "disconnected").await;
     picture(&mut browser, "disconnected").await;
+    browser.order(json!({"do": "other_tab", "text": "from a tab that is closed"})).await;
+    browser.sees("other_tab").await;
     process.kill().await;
     let process = start().await;
     becomes(&mut browser, "healthy").await;
+    eventually("what the other tab left is sent by this one", async || {
+        read(&mut browser, "ol").await.contains("from a tab that is closed").then_some(())
+    })
+    .await;
     picture(&mut browser, "healthy-again").await;
     let shown = read(&mut browser, "section").await;
     assert!(shown.contains("Healthy") && shown.contains("Reconnect"), "{shown}");

@@ -19,8 +19,11 @@ pub fn binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = std::process::Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "-p", "waystation-standalone"]);
-        if !cfg!(debug_assertions) {
+        build.args(["build", "--quiet", "--locked", "-p", "waystation-standalone", "--bins"]);
+        if cfg!(debug_assertions) {
+            // All that tests start, at once and before any of them begins: a compiler beside them would slow them down.
+            build.args(["-p", "waystation-cli", "-p", "waystation-client", "--example", "adapter"]);
+        } else {
             build.arg("--release");
         }
         let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();

@@ -9,6 +9,8 @@ mod feed;
 mod link;
 mod mail;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -271,13 +273,15 @@ impl Core {
         }
     }
 
-    /// A frame had no effect.
+    /// A frame had no effect. An ack whose outcome is wanted is asked for with the next heartbeat.
     fn refused(&mut self, refused: Refused, asked: Option<Pending>, now: Moment) {
         match asked {
             Some(Pending::Send(id)) => self.send_refused(&id, refused, now),
             Some(Pending::Call(call)) => call.answer(Err(CallError::Refused(refused))),
             Some(Pending::Refresh(_)) => self.link.renew_at(now.instant + link::AGAIN),
-            Some(Pending::Confirm(id, _, _)) => self.acks.push(id),
+            Some(confirm @ Pending::Confirm(..)) => {
+                self.expect(confirm);
+            }
             Some(Pending::Subscribe(reader)) => self.subscription_refused(reader, refused),
             // A message that is not in flight here any more comes again by itself.
             Some(Pending::Other("nack" | "extend" | "reject")) => {}
@@ -294,7 +298,9 @@ impl Core {
             }
             Some(Pending::Call(call)) => call.answer(Err(CallError::RateLimited(after))),
             Some(Pending::Refresh(_)) => self.link.renew_at(now.instant + after),
-            Some(Pending::Confirm(id, _, _)) => self.acks.push(id),
+            Some(confirm @ Pending::Confirm(..)) => {
+                self.expect(confirm);
+            }
             Some(Pending::Subscribe(reader)) => self.subscribe_again(reader, now.instant + after),
             Some(Pending::Beat(_) | Pending::Other(_)) | None => {}
         }

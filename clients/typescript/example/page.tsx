@@ -10,6 +10,8 @@ const settings: { url: string; orchestratorId: string; daemonId: string } = awai
 const number = (name: string): number | undefined => (query.has(name) ? Number(query.get(name)) : undefined);
 const options: Options = {
   ...settings,
+  // Each tab is a daemon of its own; the same one would take the other's place.
+  daemonId: `${settings.daemonId}-${crypto.randomUUID().slice(0, 8)}`,
   // The page's own server logs in: a secret does not belong into a page.
   getToken: async () => (await fetch('/token')).text(),
   to: { orchestratorId: settings.orchestratorId },

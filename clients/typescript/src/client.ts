@@ -6,7 +6,7 @@ import type { Options } from './options.js';
 import { type Entry, MemoryStore, Outbox } from './outbox.js';
 import { Retry } from './retry.js';
 import { Subscriptions } from './subscriptions.js';
-import { shareAmongTabs } from './tabs.js';
+import { inTab, shareAmongTabs } from './tabs.js';
 import { TokenKeeper } from './tokens.js';
 import type { Listener, Transport, World } from './transport.js';
 import {
@@ -107,6 +107,8 @@ export class Waystation extends Emitter<Events> {
   #upgradeAt = 0;
   #renewAt = Infinity;
   #pausedUntil = 0;
+  /** Milliseconds by which the gateway's clock is ahead: it decides when a token ends. */
+  #skew = 0;
   // Of the mailbox on this connection.
   #epoch: string | undefined;
   #reached: Record<string, number> | undefined;
@@ -149,8 +151,10 @@ export class Waystation extends Emitter<Events> {
     });
     const trouble = (error: WaystationError, messageId?: string): void =>
       messageId ? this.emit('undelivered', { messageId, error }) : this.emit('error', error);
-    this.#outbox = new Outbox(this.options.queueLimit, this.options.overflow, store, `${name}/queue/`, this.#instance, trouble);
-    [this.#adopt, this.#release] = shareAmongTabs(name, this.#instance, this.#outbox, () => this.#flush());
+    // Tabs are daemons of their own, and share what waits.
+    const queue = inTab ? `waystation/${options.orchestratorId}` : name;
+    this.#outbox = new Outbox(this.options.queueLimit, this.options.overflow, store, `${queue}/queue/`, this.#instance, trouble);
+    [this.#adopt, this.#release] = shareAmongTabs(queue, this.#instance, this.#outbox, () => this.#flush());
   }
 
   /** A damaged memory of what was applied is put aside: messages may come twice, flagged, and none is lost. */
@@ -159,7 +163,7 @@ export class Waystation extends Emitter<Events> {
       return new Inbox(store, key);
     } catch (error) {
       store?.removeItem(key);
-      setTimeout(() => this.emit('error', new WaystationError('STORAGE_CORRUPT', `what was applied is not known any more: ${error}`)));
+      setTimeout(() => this.emit('error', new WaystationError('STORAGE_CORRUPT', `what was applied is forgotten: ${error}`)));
       return new Inbox(store, key);
     }
   }
@@ -372,10 +376,15 @@ export class Waystation extends Emitter<Events> {
     }
   }
 
-  /** Plans the renewal with a fifth of the token's time left; `skew` is how far the gateway's clock is ahead. */
-  #plan(skew = 0): void {
-    const left = this.#tokens.expires === undefined ? Infinity : this.#tokens.expires - skew - Date.now();
-    this.#renewAt = Date.now() + left * 0.8;
+  /** Plans the renewal with a fifth of the token's time left, but never without pause. */
+  #plan(): void {
+    const now = Date.now();
+    const left = this.#tokens.expires === undefined ? Infinity : this.#tokens.expires - this.#skew - now;
+    this.#renewAt = now + Math.max(1000, left * 0.8);
+  }
+
+  #clocks(serverTime: string | undefined): void {
+    if (serverTime) this.#skew = Date.parse(serverTime) - Date.now() || 0;
   }
 
   #id(): string {
@@ -453,9 +462,9 @@ export class Waystation extends Emitter<Events> {
     this.sessionId = payload.sessionId;
     if (payload.epoch) this.#inbox.enter(payload.epoch);
     this.#inbox.feedIsAt(payload.feed, true);
-    const skew = payload.serverTime ? Date.parse(payload.serverTime) - now : 0;
-    if (Math.abs(skew) > 60_000) this.emit('clockSkew', skew);
-    this.#plan(skew);
+    this.#clocks(payload.serverTime);
+    if (Math.abs(this.#skew) > 60_000) this.emit('clockSkew', this.#skew);
+    this.#plan();
     if (this.#met) this.#watch.counts.reconnectCount += 1;
     this.#met = true;
     this.#set('connected');
@@ -659,7 +668,8 @@ export class Waystation extends Emitter<Events> {
     }
   }
 
-  #beaten({ heads, feed }: any, pending: Pending | undefined): void {
+  #beaten({ heads, feed, serverTime }: any, pending: Pending | undefined): void {
+    this.#clocks(serverTime);
     if (pending) this.#watch.answered(Date.now() - pending.at, Date.now());
     this.#inbox.feedIsAt(feed);
     const [before, reached, epoch] = [this.#heads, this.#reached, this.#epoch];
@@ -681,15 +691,19 @@ export class Waystation extends Emitter<Events> {
     this.#watch.late(this.#outbox.late(now - this.options.messageTimeoutMs), now);
     if (now - this.#checked >= this.options.healthCheckMs) {
       this.#checked = now;
+      if (this.state === 'connected') this.#adopt();
       for (const alert of this.#watch.alerts(now, this.#outbox.size)) this.emit('alert', alert);
     }
     this.#show();
   }
 
   #look(now: number): void {
-    const { healthCheckMs, silenceMs, processingLimitMs, upgradeMs } = this.options;
+    const { healthCheckMs, silenceMs, messageTimeoutMs, processingLimitMs, upgradeMs } = this.options;
     const silent = now - this.#heard;
     if (silent >= silenceMs) return this.#lost(1006, `nothing came for ${silent} ms`, { retry: 0 });
+    // A gateway that answers everything but messages is left, and they are sent again.
+    const sent = this.#outbox.oldestSent();
+    if (sent && now - sent >= messageTimeoutMs * 3) return this.#lost(1006, `no answer to a message for ${now - sent} ms`, { retry: 0 });
     if (now - this.#beat >= this.#interval) {
       this.#beat = now;
       this.#say('heartbeat', {});
@@ -719,7 +733,7 @@ const outgoing = ({ id, type, data, priority, to, ttlMs }: Entry) => ({ to, even
 /** Where a page may keep things; nowhere in modes that forbid it, and not in Node. */
 function localStore(): KeyValueStore | undefined {
   try {
-    return typeof window === 'undefined' ? undefined : globalThis.localStorage;
+    return inTab ? globalThis.localStorage : undefined;
   } catch {
     return undefined;
   }

@@ -94,7 +94,7 @@ export class Mailbox {
     try {
       return work();
     } catch (error) {
-      throw new WaystationError('STORAGE_FULL', `what was applied cannot be kept: ${error}`);
+      throw new WaystationError('STORAGE_FULL', `not kept: ${error}`);
     }
   }
 

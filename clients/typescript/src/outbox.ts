@@ -63,7 +63,7 @@ export class Outbox {
   push(entry: Omit<Entry, 'count' | 'owner'>, settle?: Waiting['settle']): void {
     const waiting = { ...entry, owner: this.owner, count: (this.#count += 1), refusals: 0, settle };
     if (this.#waiting.some((other) => other.id === entry.id)) {
-      throw new WaystationError('ALREADY_WAITING', 'a message with this id waits already', 'messageId');
+      throw new WaystationError('ALREADY_WAITING', 'its id waits already', 'messageId');
     }
     if (this.size >= this.limit && !this.#displace(waiting)) {
       throw new WaystationError('QUEUE_FULL', `${this.size} messages wait already`);
@@ -168,7 +168,7 @@ export class Outbox {
         this.store.setItem(key, JSON.stringify({ ...entry, owner: this.owner }));
       } catch {
         this.store.removeItem(key);
-        this.trouble(new WaystationError('STORAGE_CORRUPT', `${key} cannot be read, and was taken out`));
+        this.trouble(new WaystationError('STORAGE_CORRUPT', `${key} was taken out`));
       }
     }
     this.#waiting.sort(before);

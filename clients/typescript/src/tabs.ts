@@ -1,12 +1,15 @@
 import type { Outbox } from './outbox.js';
 
+/** Whether this is a page, with others beside it. */
+export const inTab = typeof window !== 'undefined';
+
 /**
  * Tabs share the messages that wait: each holds a lock as long as it lives, so that others know whose are orphans.
  * Answers how to look for orphans, and how to end.
  */
 export function shareAmongTabs(name: string, me: string, outbox: Outbox, adopted: () => void): [look: () => void, end: () => void] {
   const locks = globalThis.navigator?.locks as LockManager | undefined;
-  if (!locks || typeof window === 'undefined') {
+  if (!locks || !inTab) {
     // One process: whatever is there is its own.
     outbox.adopt(() => false);
     return [() => {}, () => {}];

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { Alerts } from '../src/alerts.js';
+import { Waystation } from '../src/client.js';
 import { contains, Inbox, insert } from '../src/inbox.js';
 import { FileStore } from '../src/node/index.js';
 import { MemoryStore, Outbox } from '../src/outbox.js';
@@ -213,4 +214,40 @@ test('a file store is a store', () => {
   store.removeItem('a/b');
   store.removeItem('a/b');
   assert.equal(readdirSync(join(directory, 'deeper')).length, 1);
+});
+
+test('what must go when a page closes goes with a header, and stays kept until it is heard', async () => {
+  const listeners: Record<string, () => void> = {};
+  const page = globalThis as { addEventListener?: unknown; removeEventListener?: unknown };
+  page.addEventListener = (name: string, listener: () => void) => void (listeners[name] = listener);
+  page.removeEventListener = (name: string) => void delete listeners[name];
+  const asked: { url: string; init: RequestInit }[] = [];
+  const store = new MemoryStore();
+  class Blocked {
+    close(): void {}
+    send(): void {}
+  }
+  const client = new Waystation({
+    url: 'ws://gateway',
+    orchestratorId: 'o',
+    daemonId: 'd',
+    getToken: () => 't',
+    WebSocket: Blocked,
+    fetch: (async (url: string, init: RequestInit) => (asked.push({ url, init }), new Response('{}'))) as typeof fetch,
+    store,
+    to: { channelId: 'c' },
+  });
+  client.connect();
+  assert.equal((await client.send('a.b', { n: 1 }, { messageId: 'm-1' })).status, 'queued');
+  listeners.pagehide!();
+  assert.equal(asked.length, 1);
+  const { url, init } = asked[0]!;
+  assert.deepEqual([url, init.method, init.keepalive], ['http://gateway/api/daemon/messages', 'POST', true]);
+  assert.equal((init.headers as Record<string, string>).authorization, 'Bearer t');
+  assert.deepEqual(JSON.parse(init.body as string), { channelId: 'c', eventType: 'a.b', data: { n: 1 }, priority: 'normal', messageId: 'm-1' });
+  assert.equal(store.length, 1, 'the next page sends it under the same id');
+  client.close();
+  assert.equal(listeners.pagehide, undefined);
+  delete page.addEventListener;
+  delete page.removeEventListener;
 });

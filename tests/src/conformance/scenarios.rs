@@ -38,7 +38,9 @@ scenarios! {
     messages_are_sent_again_under_the_same_id_and_in_order
     messages_that_are_refused_for_now_are_sent_again
     messages_that_are_refused_for_good_are_told
+    messages_that_are_not_answered_are_sent_again_on_another_connection
     clocks_that_differ_are_told
+    tokens_end_by_the_clock_of_the_gateway
     what_was_applied_is_known_to_the_next_process
     what_waits_to_be_sent_is_sent_by_the_next_process
     a_damaged_state_is_told
@@ -452,6 +454,39 @@ async fn clocks_that_differ_are_told(stage: Stage) {
     client.sees("connected").await;
     gateway.mail("m-1", 1).await;
     sees_message(&mut client, "m-1").await;
+}
+
+async fn messages_that_are_not_answered_are_sent_again_on_another_connection(mut stage: Stage) {
+    let (mut client, mut gateway) = stage.connected(&[("message_timeout", "300")]).await;
+    send(&mut client, "a").await;
+    hear_sends(&mut gateway, &["a"]).await;
+    // It answers everything but that.
+    gateway.is_left().await;
+    let (mut gateway, _) = back(&stage).await;
+    let heard = hear_sends(&mut gateway, &["a"]).await;
+    accept(&mut gateway, &heard[0]).await;
+    client.sees_where("accepted", |seen| seen["id"] == "a").await;
+}
+
+/// 2020-01-01, in seconds.
+const LONG_AGO: u64 = 1_577_836_800;
+
+async fn tokens_end_by_the_clock_of_the_gateway(stage: Stage) {
+    let mut client = stage.client(&[]);
+    give_token(&mut client, &jwt(LONG_AGO + 5)).await;
+    let mut gateway = stage.gateway.accept().await;
+    gateway.welcome(json!({"serverTime": "2020-01-01T00:00:00Z"})).await;
+    client.sees("connected").await;
+    let begun = tokio::time::Instant::now();
+    give_token(&mut client, &jwt(LONG_AGO + 3_600)).await;
+    assert!(begun.elapsed() >= Duration::from_secs(3), "it is good for five seconds");
+    let refresh = gateway.hear_of("auth_refresh").await;
+    gateway.answer(&refresh, "auth_refreshed", json!({"scopes": []})).await;
+    client.sees("token_renewed").await;
+    assert!(
+        client.sees_within("token_wanted", Duration::from_secs(2)).await.is_empty(),
+        "the next is good for an hour"
+    );
 }
 
 async fn what_was_applied_is_known_to_the_next_process(mut stage: Stage) {

@@ -17,6 +17,8 @@ use crate::token::Token;
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 /// Gateways take one heartbeat in 10 s (docs/protocol.md, "Errors and limits").
 const BEATS_APART: Duration = Duration::from_millis(10_500);
+/// A token that ends at once is not renewed at once: whoever gives such tokens is not asked without pause.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Clocks may differ by this much.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -45,6 +47,8 @@ pub(super) struct Up {
     extend: Instant,
     /// When a new token is to be had; `None` while one is, or if it does not end.
     renew: Option<Instant>,
+    /// The gateway's clock and this host's at the same moment: the gateway's decides when a token ends.
+    clocks: Option<(Timestamp, Timestamp)>,
     /// Up to here the mailbox has been received, once the backlog has.
     reached: Option<PerLane<u64>>,
     /// Where the heads stood at the heartbeat before.
@@ -185,7 +189,7 @@ impl Core {
     pub(super) fn welcomed(&mut self, welcome: Welcome, now: Moment) {
         let Link::LoggingIn { expires, .. } = self.link else { return };
         let interval = Duration::from_millis(welcome.heartbeat_interval.max(1_000));
-        let left = expires.map(|expires| expires.since(welcome.server_time.unwrap_or(now.wall)));
+        let clocks = welcome.server_time.map(|gateway| (gateway, now.wall));
         self.link = Link::Up(Box::new(Up {
             epoch: welcome.epoch,
             heard: now.instant,
@@ -194,7 +198,8 @@ impl Core {
             beat: now.instant + interval,
             last_beat: None,
             extend: now.instant + EXTEND,
-            renew: left.map(|left| now.instant + renewal(left)),
+            renew: expires.map(|expires| now.instant + renewal(left(expires, clocks, now))),
+            clocks,
             reached: None,
             heads: None,
         }));
@@ -220,7 +225,7 @@ impl Core {
         self.subscribe_all(now);
     }
 
-    /// Acks whose outcome is not known yet are asked for on the new connection: they count there too.
+    /// Acks whose outcome is not known yet are asked for again: they count on any connection, and once.
     fn ask_again(&mut self, now: Moment) {
         let is_confirm = |pending: &Pending| matches!(pending, Pending::Confirm(..));
         let ids: Vec<u64> = self.pending.iter().filter(|(_, pending)| is_confirm(pending)).map(|(id, _)| *id).collect();
@@ -258,6 +263,9 @@ impl Core {
         }
         if let Some(point) = ack.feed {
             self.feed_is_at(point);
+        }
+        if let Some((up, gateway)) = self.link.up().zip(ack.server_time) {
+            up.clocks = Some((gateway, now.wall));
         }
         let in_hand = self.inbox.in_hand();
         let room = (self.settings.window.entries / 2) as usize;
@@ -301,8 +309,8 @@ impl Core {
             Some(Pending::Refresh(token)) => token.expires,
             _ => None,
         };
-        if let Some(expires) = refreshed.expires.or(said) {
-            self.link.renew_at(now.instant + renewal(expires.since(now.wall)));
+        if let Some((up, expires)) = self.link.up().zip(refreshed.expires.or(said)) {
+            up.renew = Some(now.instant + renewal(left(expires, up.clocks, now)));
         }
         self.actions.events.push(Event::TokenRenewed);
     }
@@ -380,6 +388,7 @@ impl Core {
             let frame = Outbound::Heartbeat { status: reported.0, metrics: reported.1.as_deref() };
             self.say(&frame, now, Pending::Beat(now.instant));
             self.reported = reported;
+            self.ask_again(now);
         }
         if extends {
             self.extend_oldest(now);
@@ -392,7 +401,14 @@ impl Core {
     }
 }
 
+/// How long a token is still good, by the gateway's clock as far as it is known.
+fn left(expires: Timestamp, clocks: Option<(Timestamp, Timestamp)>, now: Moment) -> Duration {
+    let gateway =
+        clocks.map_or(now.wall, |(gateway, here)| gateway.after(now.wall.since(here)).before(here.since(now.wall)));
+    expires.since(gateway)
+}
+
 /// When a token that is good for so long is renewed: with a fifth of it left.
 fn renewal(left: Duration) -> Duration {
-    left * 4 / 5
+    (left * 4 / 5).max(SOONEST)
 }

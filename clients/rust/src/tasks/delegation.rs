@@ -71,6 +71,10 @@ pub enum DelegationEnd {
 pub(crate) struct Heard(Update);
 
 impl Heard {
+    pub(crate) fn is_progress(&self) -> bool {
+        matches!(self.0, Update::Progress { .. })
+    }
+
     pub(crate) fn read(delivery: &Delivery) -> Option<Heard> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase", default)]

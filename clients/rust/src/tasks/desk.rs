@@ -80,9 +80,12 @@ impl Desk {
                 None => self.pass_on(delivery).await,
             }
         } else if let Some(delegator) = self.delegators.get(&about.delegation_id) {
-            if let Some(heard) = Heard::read(&delivery) {
-                // A full queue waits: nothing of a delegation is left out. One that nobody reads is let go.
-                delegator.send(heard).await.ok();
+            match Heard::read(&delivery) {
+                // Where there is no room the next word of progress says more.
+                Some(heard) if heard.is_progress() => drop(delegator.try_send(heard)),
+                // Everything else waits for room. A delegation that nobody looks at any more is let go.
+                Some(heard) => drop(delegator.send(heard).await),
+                None => {}
             }
             delivery.ack().await.ok();
         } else if self.delegating > 0 {
