@@ -104,12 +104,11 @@ impl Subscription {
             *self.progress.done.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
         }
         if self.receiver.is_empty()
-            && self.progress.behind.load(Ordering::Acquire)
+            && self.progress.behind.load(Ordering::SeqCst)
             && let Some(commands) = self.commands.upgrade()
-            // If the client is busy, the next turn tells it.
-            && commands.try_send(Command::Resync(self.number)).is_ok()
         {
-            self.progress.behind.store(false, Ordering::Release);
+            // If the client is busy, the next turn tells it.
+            commands.try_send(Command::Resync(self.number)).ok();
         }
     }
 }

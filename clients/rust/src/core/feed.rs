@@ -181,9 +181,16 @@ impl Core {
                     reader.last = Some(point);
                     self.watch.statistics.events_received += 1;
                 }
-                Err(TrySendError::Full(_)) => {
-                    reader.progress.behind.store(true, Ordering::Release);
-                    slow = true;
+                Err(TrySendError::Full(news)) => {
+                    reader.progress.behind.store(true, Ordering::SeqCst);
+                    // A reader that has read all in this moment would wait for ever.
+                    if reader.sender.try_send(news).is_ok() {
+                        reader.progress.behind.store(false, Ordering::SeqCst);
+                        reader.last = Some(point);
+                        self.watch.statistics.events_received += 1;
+                    } else {
+                        slow = true;
+                    }
                 }
                 Err(TrySendError::Closed(_)) => abandoned.push(*number),
             }
@@ -209,8 +216,18 @@ impl Core {
     /// A slow reader has room again: the feed is read from where it is.
     pub(super) fn resync(&mut self, reader: u64) {
         let Some(reader) = self.feeds.readers.get(&reader) else { return };
-        self.inbox.memory.feed = reader.last;
-        if self.link.is_up() {
+        if !reader.progress.behind.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        // Another slow reader may have asked for more.
+        let feed = &mut self.inbox.memory.feed;
+        let is_further =
+            |now: FeedPoint| reader.last.is_some_and(|last| now.epoch == last.epoch && now.sequence < last.sequence);
+        if !feed.is_some_and(is_further) {
+            *feed = reader.last;
+        }
+        // A login that is under way has told another position.
+        if !self.link.is_down() {
             self.hang_up(Disconnect::Resync);
         }
     }

@@ -60,6 +60,10 @@ impl Link {
         matches!(self, Link::Up(_))
     }
 
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self, Link::Down)
+    }
+
     fn up(&mut self) -> Option<&mut Up> {
         match self {
             Link::Up(up) => Some(up),

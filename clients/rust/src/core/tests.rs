@@ -284,3 +284,28 @@ fn how_a_connection_ended_says_what_to_do() {
         assert_eq!(judged(&why), next, "{why:?}");
     }
 }
+
+#[test]
+fn two_slow_readers_both_get_what_they_missed() {
+    let mut table = Table::connected(false);
+    let (commands, _kept) = tokio::sync::mpsc::channel(8);
+    let mut streams = Vec::new();
+    for (number, capacity) in [(1, 2), (2, 4)] {
+        let patterns = vec!["a.*".parse().unwrap()];
+        let (reader, stream) = crate::Subscription::new(number, patterns, Vec::new(), capacity, commands.downgrade());
+        table.core.command(Command::Subscribe(reader), table.now);
+        streams.push(stream);
+    }
+    table.take();
+    for sequence in 1..=6 {
+        table.hear(json!({"type": "event", "payload": {"eventId": "e", "eventType": "a.b", "data": {}, "log": "feed",
+            "sequence": sequence, "epoch": EPOCH}}));
+    }
+    assert_eq!(table.take().events.iter().filter(|event| **event == Event::SlowConsumer).count(), 2);
+    table.core.command(Command::Resync(1), table.now);
+    table.core.command(Command::Resync(2), table.now);
+    assert!(matches!(table.take().hang_up, Some(Disconnect::Resync)));
+    table.core.lost(&Disconnect::Resync);
+    let auth = table.connect(None);
+    assert_eq!(auth["payload"]["resume"]["feed"]["position"], 2, "where the slower one stopped");
+}
