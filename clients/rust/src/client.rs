@@ -5,10 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use waystation_domain::{MessageId, ReportedStatus, SessionId};
@@ -150,15 +149,11 @@ impl Client {
     ) -> Result<T, CallError> {
         let malformed = |error: serde_json::Error| CallError::Malformed(error.to_string());
         let payload = to_raw_value(payload).map_err(malformed)?;
-        let (_, answer) = self.call_raw(kind, payload).await?;
-        serde_json::from_slice(&answer).map_err(malformed)
-    }
-
-    async fn call_raw(&self, kind: &'static str, payload: Box<RawValue>) -> Result<(String, Bytes), CallError> {
         let (answer, waiting) = oneshot::channel();
         let until = deadline(CALL_TIMEOUT);
         self.command(Command::Call(Call { kind, payload, until, answer })).await?;
-        waiting.await.unwrap_or(Err(CallError::Stopped(Stopped::Failed)))
+        let answer = waiting.await.unwrap_or(Err(CallError::Stopped(Stopped::Failed)))?;
+        serde_json::from_slice(&answer).map_err(malformed)
     }
 
     /// Says what the daemon does, with its next heartbeat. A paused one gets no messages while another can.

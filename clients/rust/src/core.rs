@@ -152,7 +152,7 @@ enum Pending {
     Beat(Instant),
     Refresh(Token),
     Send(MessageId),
-    Confirm(MessageId, Position, oneshot::Sender<Result<bool, Stopped>>),
+    Confirm(MessageId, oneshot::Sender<Result<bool, Stopped>>),
     Call(Call),
     Subscribe(u64),
     /// Nobody waits: an error is told as an event.
@@ -236,7 +236,7 @@ impl Core {
         }
     }
 
-    /// A frame of the gateway. Answers whether it keeps to the protocol.
+    /// A frame of the gateway, or garbage.
     pub(crate) fn heard(&mut self, frame: &Bytes, now: Moment) {
         self.link.heard(now.instant);
         match decode(frame) {
@@ -372,7 +372,7 @@ impl Core {
         for (_, pending) in self.pending.drain() {
             match pending {
                 Pending::Call(call) => call.answer(Err(CallError::Stopped(why.clone()))),
-                Pending::Confirm(_, _, done) => {
+                Pending::Confirm(_, done) => {
                     done.send(Err(why.clone())).ok();
                 }
                 Pending::Beat(_)

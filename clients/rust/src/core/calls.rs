@@ -21,11 +21,11 @@ pub(crate) struct Call {
     pub(crate) payload: Box<RawValue>,
     /// When its caller waits no longer.
     pub(crate) until: Instant,
-    pub(crate) answer: oneshot::Sender<Result<(String, Bytes), CallError>>,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, CallError>>,
 }
 
 impl Call {
-    pub(super) fn answer(self, answer: Result<(String, Bytes), CallError>) {
+    pub(super) fn answer(self, answer: Result<Bytes, CallError>) {
         self.answer.send(answer).ok();
     }
 }
@@ -41,7 +41,7 @@ impl Core {
 
     pub(super) fn answered(&mut self, kind: String, payload: Bytes, asked: Option<Pending>) {
         match asked {
-            Some(Pending::Call(call)) => call.answer(Ok((kind, payload))),
+            Some(Pending::Call(call)) => call.answer(Ok(payload)),
             // A newer gateway may say what is not known here.
             _ => self.actions.events.push(Event::Unknown { kind }),
         }

@@ -234,8 +234,8 @@ impl Core {
         let is_confirm = |pending: &Pending| matches!(pending, Pending::Confirm(..));
         let ids: Vec<u64> = self.pending.iter().filter(|(_, pending)| is_confirm(pending)).map(|(id, _)| *id).collect();
         for id in ids {
-            if let Some(Pending::Confirm(id, position, done)) = self.pending.remove(&id) {
-                self.confirm(id, position, done, now);
+            if let Some(Pending::Confirm(id, done)) = self.pending.remove(&id) {
+                self.confirm(id, done, now);
             }
         }
     }

@@ -72,10 +72,10 @@ impl Core {
             Verdict::Confirm(done) => {
                 self.apply(position);
                 if self.link.is_up() {
-                    self.confirm(id, position, done, now);
+                    self.confirm(id, done, now);
                 } else {
                     // A number of its own, so that a new connection asks.
-                    self.expect(Pending::Confirm(id, position, done));
+                    self.expect(Pending::Confirm(id, done));
                 }
             }
             Verdict::Nack(delay, mut reason) => {
@@ -115,21 +115,15 @@ impl Core {
     pub(super) fn confirm(
         &mut self,
         id: MessageId,
-        position: Position,
         done: tokio::sync::oneshot::Sender<Result<bool, crate::Stopped>>,
         now: Moment,
     ) {
-        let frame = waystation_wire::client::encode(
-            &Outbound::Ack { event_ids: std::slice::from_ref(&id), confirm: true },
-            &(self.frames + 1).to_string(),
-            now.wall,
-        );
-        self.actions.frames.push(frame);
-        self.expect(Pending::Confirm(id, position, done));
+        let event_ids = [id.clone()];
+        self.say(&Outbound::Ack { event_ids: &event_ids, confirm: true }, now, Pending::Confirm(id, done));
     }
 
     pub(super) fn ack_judged(&mut self, result: &AckResult, asked: Option<Pending>) {
-        if let Some(Pending::Confirm(id, _, done)) = asked {
+        if let Some(Pending::Confirm(id, done)) = asked {
             let counted = result.results.iter().any(|(judged, counted)| *judged == id && *counted);
             done.send(Ok(counted)).ok();
         }
