@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use async_channel::{Receiver, Sender};
+use async_channel::{Receiver, Sender, TrySendError};
 use futures_util::{Stream, ready};
 use tokio::sync::mpsc;
 use waystation_domain::{ChannelId, FeedPoint, Pattern};
@@ -32,6 +32,16 @@ pub(crate) struct Progress {
     pub(crate) done: Mutex<Option<FeedPoint>>,
 }
 
+/// What became of news for a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Taken,
+    /// There is no room: the reader is behind from here on.
+    Behind,
+    /// Nobody reads any more.
+    Abandoned,
+}
+
 /// The client's end of a subscription.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
@@ -49,6 +59,24 @@ impl Reader {
         let of_channel = |channel: &ChannelId| self.channels.is_empty() || self.channels.contains(channel);
         self.patterns.iter().any(|pattern| pattern.matches(&item.event_type))
             && item.channel.as_ref().is_none_or(of_channel)
+    }
+
+    /// Hands out what there is room for.
+    pub(crate) fn offer(&self, news: FeedNews) -> Offer {
+        let behind = &self.progress.behind;
+        match self.sender.try_send(Ok(news)) {
+            Ok(()) => Offer::Taken,
+            Err(TrySendError::Closed(_)) => Offer::Abandoned,
+            Err(TrySendError::Full(news)) => {
+                behind.store(true, Ordering::SeqCst);
+                // A reader that has read all in this moment would wait for ever.
+                if self.sender.try_send(news).is_err() {
+                    return Offer::Behind;
+                }
+                behind.store(false, Ordering::SeqCst);
+                Offer::Taken
+            }
+        }
     }
 
     /// The last that the program has done with.

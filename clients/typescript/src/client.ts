@@ -1,12 +1,13 @@
 import { verdict, type Verdict } from './close.js';
+import { readContent } from './content.js';
 import { Emitter } from './emitter.js';
 import { Inbox } from './inbox.js';
 import { Mailbox } from './mailbox.js';
-import type { Options } from './options.js';
-import { type Entry, MemoryStore, Outbox } from './outbox.js';
+import { complete, type Options, type Settings, socketUrl } from './options.js';
+import { MemoryStore, Outbox, outgoing } from './outbox.js';
 import { Retry } from './retry.js';
 import { Subscriptions } from './subscriptions.js';
-import { inTab, shareAmongTabs } from './tabs.js';
+import { inTab, localStore, shareAmongTabs } from './tabs.js';
 import { TokenKeeper } from './tokens.js';
 import type { Listener, Transport, World } from './transport.js';
 import {
@@ -49,28 +50,13 @@ const KEEPALIVE = 60_000;
 const TRIES = 2;
 const CALL_TIMEOUT = 30_000;
 
-const defaults = {
-  transports: ['websocket', 'sse', 'poll'] as TransportName[],
-  connectTimeoutMs: 10_000,
-  messageTimeoutMs: 10_000,
-  healthCheckMs: 5000,
-  silenceMs: 15_000,
-  upgradeMs: 60_000,
-  queueLimit: 100,
-  overflow: 'refuse' as const,
-  maxInFlight: 256,
-  concurrency: 1,
-  processingLimitMs: 600_000,
-  random: Math.random,
-};
-
 /** A connection that stays: it comes back, resumes, renews its token, applies each message once, and keeps what is sent. */
 export class Waystation extends Emitter<Events> {
   state: State = 'disconnected';
   sessionId: string | undefined;
   /** Why it stopped. */
   reason: WaystationError | undefined;
-  readonly options: Options & typeof defaults;
+  readonly options: Settings;
   #world: World;
   #retry: Retry;
   #inbox: Inbox;
@@ -116,14 +102,8 @@ export class Waystation extends Emitter<Events> {
 
   constructor(options: Options) {
     super();
-    const set = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.options = { ...defaults, ...Object.fromEntries(set) } as Options & typeof defaults;
-    const url = new URL(options.url.replace(/^http/, 'ws'));
-    if (!/^wss?:$/.test(url.protocol)) throw new WaystationError('OPTION', 'must begin with ws:// or wss://', 'url');
-    for (const name of ['orchestratorId', 'daemonId'] as const) {
-      if (!/^[\w.-]{1,64}$/.test(options[name] ?? '')) throw new WaystationError('OPTION', 'must be 1 to 64 of A-Za-z0-9._-', name);
-    }
-    if (url.pathname === '/') url.pathname = '/daemon/ws';
+    this.options = complete(options);
+    const url = socketUrl(options.url);
     this.#world = {
       url: url.href,
       http: url.origin.replace(/^ws/, 'http'),
@@ -558,11 +538,8 @@ export class Waystation extends Emitter<Events> {
   }
 
   #feedEvent(payload: any): void {
-    const { eventId: id, eventType: type, data, channelId, senderOrchestratorId, epoch, sequence } = payload;
-    if (typeof id !== 'string' || typeof epoch !== 'string' || !Number.isSafeInteger(sequence) || sequence < 1) throw new Error('it is no event');
-    if (!this.#inbox.passes(epoch, sequence)) return void (this.#watch.counts.duplicatesFiltered += 1);
-    const position = { log: 'feed' as const, epoch, sequence };
-    const event: FeedEvent = { id, type, data: data ?? {}, ...(channelId && { channelId }), ...(senderOrchestratorId && { senderOrchestratorId }), position };
+    const event = readContent(payload);
+    if (!this.#inbox.passes(event.position.epoch, event.position.sequence)) return void (this.#watch.counts.duplicatesFiltered += 1);
     this.emit('event', event);
     this.#subscriptions.dispatch(event, (error) => this.emit('error', new WaystationError('HANDLER', String(error))));
   }
@@ -725,16 +702,5 @@ export class Waystation extends Emitter<Events> {
       this.#upgradeAt = now + upgradeMs;
       void this.#start(this.#names[0]!).then((better) => (this.#better = better));
     }
-  }
-}
-
-const outgoing = ({ id, type, data, priority, to, ttlMs }: Entry) => ({ to, eventType: type, data, priority, messageId: id, ...(ttlMs && { ttlMs }) });
-
-/** Where a page may keep things; nowhere in modes that forbid it, and not in Node. */
-function localStore(): KeyValueStore | undefined {
-  try {
-    return inTab ? globalThis.localStorage : undefined;
-  } catch {
-    return undefined;
   }
 }

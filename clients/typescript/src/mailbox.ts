@@ -1,5 +1,6 @@
+import { readContent } from './content.js';
 import type { Inbox } from './inbox.js';
-import { type Message, PRIORITIES, WaystationError } from './types.js';
+import { type Message, WaystationError } from './types.js';
 
 /** What a mailbox needs of the connection. */
 export interface Port {
@@ -35,10 +36,8 @@ export class Mailbox {
 
   /** A message that came. Throws if it is none, or contradicts another. */
   take(payload: any, now: number): void {
-    const { eventId: id, eventType: type, data, epoch, lane, sequence, channelId, senderOrchestratorId } = payload;
-    const fits = typeof id === 'string' && typeof type === 'string' && typeof epoch === 'string' && PRIORITIES.includes(lane);
-    if (!fits || !Number.isSafeInteger(sequence) || sequence < 1) throw new Error('it is no message');
-    const position = { log: 'mailbox' as const, epoch, lane, sequence };
+    const content = readContent(payload);
+    const { id, position } = content;
     const arrival = this.#kept(() => this.inbox.arrive(position, id, now));
     if (arrival === 'contradiction') throw new Error(`${id} stands where another message stood`);
     if (arrival === 'applied' || arrival === 'in-hand') {
@@ -59,12 +58,7 @@ export class Mailbox {
         this.port.say(verb, { eventId: id, ...more });
       });
     const message: Message = {
-      id,
-      type,
-      data: data ?? {},
-      ...(channelId && { channelId }),
-      ...(senderOrchestratorId && { senderOrchestratorId }),
-      position,
+      ...content,
       attempt: payload.attempt ?? 1,
       redelivered: !!payload.redelivered,
       inDoubt: arrival === 'in-doubt',

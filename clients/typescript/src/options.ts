@@ -1,6 +1,6 @@
 import type { Thresholds } from './alerts.js';
 import type { RetryPolicy } from './retry.js';
-import type { KeyValueStore, Occasion, Overflow, Target, Token, TransportName } from './types.js';
+import { type KeyValueStore, type Occasion, type Overflow, type Target, type Token, type TransportName, WaystationError } from './types.js';
 
 /** Options of a client; what has a default says so. */
 export interface Options {
@@ -50,4 +50,39 @@ export interface Options {
   fetch?: typeof fetch;
   /** From 0 up to 1. Default: Math.random. */
   random?: () => number;
+}
+
+const defaults = {
+  transports: ['websocket', 'sse', 'poll'] as TransportName[],
+  connectTimeoutMs: 10_000,
+  messageTimeoutMs: 10_000,
+  healthCheckMs: 5000,
+  silenceMs: 15_000,
+  upgradeMs: 60_000,
+  queueLimit: 100,
+  overflow: 'refuse' as const,
+  maxInFlight: 256,
+  concurrency: 1,
+  processingLimitMs: 600_000,
+  random: Math.random,
+};
+
+/** Options with their defaults. */
+export type Settings = Options & Required<Pick<Options, keyof typeof defaults>>;
+
+/** Adds the defaults. Throws an error that names the option which cannot be. */
+export function complete(options: Options): Settings {
+  for (const name of ['orchestratorId', 'daemonId'] as const) {
+    if (!/^[\w.-]{1,64}$/.test(options[name] ?? '')) throw new WaystationError('OPTION', 'must be 1 to 64 of A-Za-z0-9._-', name);
+  }
+  const set = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(set) } as Settings;
+}
+
+/** Where the WebSocket is. */
+export function socketUrl(text: string): URL {
+  const url = new URL(text.replace(/^http/, 'ws'));
+  if (!/^wss?:$/.test(url.protocol)) throw new WaystationError('OPTION', 'must begin with ws:// or wss://', 'url');
+  if (url.pathname === '/') url.pathname = '/daemon/ws';
+  return url;
 }

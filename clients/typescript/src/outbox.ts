@@ -37,6 +37,9 @@ interface Waiting extends Entry {
   settle?: ((result: SendResult | WaystationError) => void) | undefined;
 }
 
+/** As the protocol says it. */
+export const outgoing = ({ id, type, data, priority, to, ttlMs }: Entry) => ({ to, eventType: type, data, priority, messageId: id, ...(ttlMs && { ttlMs }) });
+
 const rank = (entry: Entry): number => PRIORITIES.indexOf(entry.priority);
 const before = (a: Entry, b: Entry): number => rank(a) - rank(b) || a.at - b.at || a.count - b.count;
 

@@ -1,4 +1,5 @@
 import type { Outbox } from './outbox.js';
+import type { KeyValueStore } from './types.js';
 
 /** Whether this is a page, with others beside it. */
 export const inTab = typeof window !== 'undefined';
@@ -25,4 +26,13 @@ export function shareAmongTabs(name: string, me: string, outbox: Outbox, adopted
     });
   };
   return [look, end];
+}
+
+/** Where a page may keep things; nowhere in modes that forbid it, and not in Node. */
+export function localStore(): KeyValueStore | undefined {
+  try {
+    return inTab ? globalThis.localStorage : undefined;
+  } catch {
+    return undefined;
+  }
 }

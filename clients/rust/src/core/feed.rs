@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use async_channel::TrySendError;
 use waystation_domain::{ChannelId, FeedPoint, Pattern};
 use waystation_wire::client::{FeedItem, GapNotice, Outbound, Refused};
 
@@ -12,7 +11,7 @@ use super::{Core, Moment, Pending};
 use crate::error::{Disconnect, Stopped};
 use crate::event::Event;
 use crate::journal::Record;
-use crate::subscription::{FeedNews, Reader};
+use crate::subscription::{FeedNews, Offer, Reader};
 
 /// All who read the feed.
 #[derive(Debug, Default)]
@@ -50,12 +49,12 @@ impl Feeds {
         wanted
     }
 
+    /// Tells all readers. One who has no room for it is told again when the feed is read again.
     pub(super) fn gap(&mut self, notice: &GapNotice) {
-        for reader in self.readers.values_mut() {
-            if matches!(reader.sender.try_send(Ok(FeedNews::Gap(notice.clone()))), Err(TrySendError::Full(_))) {
-                reader.progress.behind.store(true, Ordering::Release);
-            }
-        }
+        self.readers.retain(|_, reader| {
+            let is_behind = reader.progress.behind.load(Ordering::Acquire);
+            is_behind || reader.offer(FeedNews::Gap(notice.clone())) != Offer::Abandoned
+        });
     }
 
     pub(super) fn stop(&mut self, why: &Stopped) {
@@ -176,23 +175,13 @@ impl Core {
                 }
                 continue;
             }
-            match reader.sender.try_send(Ok(FeedNews::Event(item.clone()))) {
-                Ok(()) => {
+            match reader.offer(FeedNews::Event(item.clone())) {
+                Offer::Taken => {
                     reader.last = Some(point);
                     self.watch.statistics.events_received += 1;
                 }
-                Err(TrySendError::Full(news)) => {
-                    reader.progress.behind.store(true, Ordering::SeqCst);
-                    // A reader that has read all in this moment would wait for ever.
-                    if reader.sender.try_send(news).is_ok() {
-                        reader.progress.behind.store(false, Ordering::SeqCst);
-                        reader.last = Some(point);
-                        self.watch.statistics.events_received += 1;
-                    } else {
-                        slow = true;
-                    }
-                }
-                Err(TrySendError::Closed(_)) => abandoned.push(*number),
+                Offer::Behind => slow = true,
+                Offer::Abandoned => abandoned.push(*number),
             }
         }
         for number in abandoned {

@@ -285,21 +285,31 @@ fn how_a_connection_ended_says_what_to_do() {
     }
 }
 
-#[test]
-fn two_slow_readers_both_get_what_they_missed() {
-    let mut table = Table::connected(false);
-    let (commands, _kept) = tokio::sync::mpsc::channel(8);
+/// Readers of `a.*`, each with room for so many.
+fn reading(table: &mut Table, capacities: &[usize]) -> Vec<crate::Subscription> {
+    let (commands, _) = tokio::sync::mpsc::channel(8);
     let mut streams = Vec::new();
-    for (number, capacity) in [(1, 2), (2, 4)] {
+    for (number, capacity) in (1..).zip(capacities) {
         let patterns = vec!["a.*".parse().unwrap()];
-        let (reader, stream) = crate::Subscription::new(number, patterns, Vec::new(), capacity, commands.downgrade());
+        let (reader, stream) = crate::Subscription::new(number, patterns, Vec::new(), *capacity, commands.downgrade());
         table.core.command(Command::Subscribe(reader), table.now);
         streams.push(stream);
     }
     table.take();
+    streams
+}
+
+fn feed_event(sequence: u64) -> Value {
+    json!({"type": "event", "payload": {"eventId": "e", "eventType": "a.b", "data": {}, "log": "feed",
+        "sequence": sequence, "epoch": EPOCH}})
+}
+
+#[test]
+fn two_slow_readers_both_get_what_they_missed() {
+    let mut table = Table::connected(false);
+    let _streams = reading(&mut table, &[2, 4]);
     for sequence in 1..=6 {
-        table.hear(json!({"type": "event", "payload": {"eventId": "e", "eventType": "a.b", "data": {}, "log": "feed",
-            "sequence": sequence, "epoch": EPOCH}}));
+        table.hear(feed_event(sequence));
     }
     assert_eq!(table.take().events.iter().filter(|event| **event == Event::SlowConsumer).count(), 2);
     table.core.command(Command::Resync(1), table.now);
@@ -308,4 +318,20 @@ fn two_slow_readers_both_get_what_they_missed() {
     table.core.lost(&Disconnect::Resync);
     let auth = table.connect(None);
     assert_eq!(auth["payload"]["resume"]["feed"]["position"], 2, "where the slower one stopped");
+}
+
+#[test]
+fn a_gap_that_finds_no_room_is_asked_for_again() {
+    let mut table = Table::connected(false);
+    let streams = reading(&mut table, &[1, 4]);
+    table.hear(feed_event(1));
+    table.hear(
+        json!({"type": "gap", "payload": {"log": "feed", "epoch": EPOCH, "from": 2, "to": 5, "reason": "retention"}}),
+    );
+    assert_eq!(streams[1].receiver.len(), 2, "who has room hears of it");
+    table.core.command(Command::Resync(1), table.now);
+    assert!(matches!(table.take().hang_up, Some(Disconnect::Resync)));
+    table.core.lost(&Disconnect::Resync);
+    let auth = table.connect(None);
+    assert_eq!(auth["payload"]["resume"]["feed"]["position"], 1, "before the gap");
 }
