@@ -93,7 +93,7 @@ struct Shape<'a> {
     scheme: &'a str,
     durability: &'a str,
     /// The URL of Redis for a service.
-    redis: &'a dyn Fn(&str) -> String,
+    redis: &'a str,
     /// Further settings of a service.
     more: &'a dyn Fn(&str) -> Vec<(String, String)>,
 }
@@ -205,11 +205,10 @@ impl Fleet {
         let durability = if redis.append_fsync.is_some() { "page_cache" } else { "process" };
         let redis = RedisServer::start(redis);
         let url = redis.url();
-        let redis_url = |_: &str| url.clone();
         // Large fleets log in at once, with one key.
         let many = || vec![("logins_per_key_per_minute".to_owned(), "1000000".to_owned())];
         let more = |service: &str| if service == "auth" { many() } else { Vec::new() };
-        let shape = Shape { size, scheme: "http", durability, redis: &redis_url, more: &more };
+        let shape = Shape { size, scheme: "http", durability, redis: &url, more: &more };
         let mut fleet = Fleet::spawn(redis, shape).await;
         fleet.meet().await;
         fleet
@@ -233,11 +232,15 @@ impl Fleet {
                 settings.push(("public_tls__certificate_file".to_owned(), path(&public.certificate)));
                 settings.push(("public_tls__key_file".to_owned(), path(&public.key)));
             } else {
+                let password = authority.file().with_file_name(format!("{service}.password"));
+                std::fs::write(&password, format!("{service}-password\n")).unwrap();
                 settings.push(("redis__ca_file".to_owned(), path(&authority.file())));
+                settings.push(("redis__username".to_owned(), service.to_owned()));
+                settings.push(("redis__password_file".to_owned(), path(&password)));
             }
             settings
         };
-        let url = |service: &str| format!("rediss://{service}:{service}-password@{}", security.redis);
+        let url = format!("rediss://{}", security.redis);
         let shape = Shape {
             size: Size { federations: 1, ..Size::default() },
             scheme: "https",
@@ -269,10 +272,10 @@ impl Fleet {
         let process = |name: &'static str, main_key: &str, settings: &[(&str, &str)]| {
             let more = (shape.more)(name);
             let more = more.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-            let (url, mut settings) = ((shape.redis)(name), settings.to_vec());
+            let mut settings = settings.to_vec();
             settings.extend(more);
             if name != "gateway" {
-                settings.extend([("redis__urls", url.as_str()), ("redis__durability", shape.durability)]);
+                settings.extend([("redis__urls", shape.redis), ("redis__durability", shape.durability)]);
             }
             ServiceProcess::new(name, main_key, &settings)
         };

@@ -10,7 +10,6 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, Redi
 use tokio::time::{sleep, timeout};
 
 use super::RedisConfig;
-use super::nodes::connection_info;
 use crate::{OpenError, Unavailable, limits};
 
 /// A listener that hears nothing looks whether the line stands so often.
@@ -48,12 +47,9 @@ impl Channels {
     /// The channels of a Redis. Nothing is dialled yet.
     ///
     /// # Errors
-    /// If a URL is none, or a certificate cannot be read.
+    /// If a URL is none, or a password or a certificate cannot be read.
     pub fn of(config: &RedisConfig) -> Result<Channels, OpenError> {
-        let certificates = config.certificates()?;
-        let nodes = config.urls.iter().map(|url| connection_info(url, certificates.as_ref()));
-        let nodes = nodes.collect::<Result<Vec<_>, RedisError>>();
-        Ok(Channels { nodes: nodes.map_err(|error| OpenError::Unfit(format!("Redis URL: {error}")))? })
+        Ok(Channels { nodes: config.nodes()? })
     }
 
     /// Listens to channels of these patterns (as PSUBSCRIBE has them) at the first node that answers.

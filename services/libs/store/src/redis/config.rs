@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use redis::{ClientTlsConfig, TlsCertificates};
+use redis::{
+    Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError, TlsCertificates,
+};
 
 use crate::{Durability, OpenError, limits};
 
@@ -15,6 +17,10 @@ use crate::{Durability, OpenError, limits};
 pub struct RedisConfig {
     /// `redis://[user:password@]host:port[/database]` or `rediss://…`: one server, or some nodes of a cluster.
     pub urls: Vec<String>,
+    /// Who logs in. `None`: whom the URL names, if it does.
+    pub username: Option<String>,
+    /// A file with the password; read at the start. `None`: the URL's, if it has one.
+    pub password_file: Option<PathBuf>,
     /// A Redis that promises less is refused: process, page_cache or fsync.
     pub durability: Durability,
     /// PEM: authorities that may vouch for it, with `rediss://`. `None`: those of the system.
@@ -31,6 +37,8 @@ impl Default for RedisConfig {
     fn default() -> Self {
         RedisConfig {
             urls: Vec::new(),
+            username: None,
+            password_file: None,
             durability: Durability::PageCache,
             ca_file: None,
             certificate_file: None,
@@ -49,22 +57,64 @@ impl RedisConfig {
 }
 
 impl RedisConfig {
-    /// What connections are secured with, if anything beside the system's authorities.
-    pub(super) fn certificates(&self) -> Result<Option<TlsCertificates>, OpenError> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| OpenError::Io { action: "read", path: path.clone(), source })
+    /// The nodes that are configured, and how to speak to each.
+    pub(super) fn nodes(&self) -> Result<Vec<ConnectionInfo>, OpenError> {
+        let certificates = self.certificates()?;
+        let password = self.password_file.as_ref().map(read).transpose()?;
+        let password = password.map(|bytes| String::from_utf8(bytes).map_err(|_| unfit("password_file: is no text")));
+        let password = password.transpose()?;
+        if password.is_none() && self.username.is_some() {
+            return Err(unfit("username: needs password_file"));
+        }
+        let node = |url: &String| {
+            let info = connection_info(url, certificates.as_ref());
+            let info = info.map_err(|error| OpenError::Unfit(format!("urls: {error}")))?;
+            let Some(password) = &password else { return Ok(info) };
+            let settings = info.redis_settings();
+            if settings.username().is_some() || settings.password().is_some() {
+                return Err(unfit("password_file: urls have a password already"));
+            }
+            let settings = settings.clone().set_password(password.trim_end_matches(['\r', '\n']));
+            let settings = self.username.iter().fold(settings, |settings, name| settings.set_username(name));
+            Ok(info.set_redis_settings(settings))
         };
+        let nodes = self.urls.iter().map(node).collect::<Result<Vec<_>, OpenError>>()?;
+        if nodes.is_empty() { Err(unfit("urls: no Redis is given")) } else { Ok(nodes) }
+    }
+
+    /// What connections are secured with, if anything beside the system's authorities.
+    fn certificates(&self) -> Result<Option<TlsCertificates>, OpenError> {
         let client_tls = match (&self.certificate_file, &self.key_file) {
             (Some(certificate), Some(key)) => {
                 Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
             }
             (None, None) => None,
-            _ => return Err(OpenError::Unfit("certificate_file and key_file belong together".to_owned())),
+            _ => return Err(unfit("certificate_file and key_file belong together")),
         };
         let root_cert = self.ca_file.as_ref().map(read).transpose()?;
         let any = client_tls.is_some() || root_cert.is_some();
         Ok(any.then_some(TlsCertificates { client_tls, root_cert }))
     }
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path).map_err(|source| OpenError::Io { action: "read", path: path.clone(), source })
+}
+
+fn unfit(why: &str) -> OpenError {
+    OpenError::Unfit(why.to_owned())
+}
+
+/// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next. Version 3 of the protocol
+/// tells when the connection ends.
+fn connection_info(url: &str, certificates: Option<&TlsCertificates>) -> Result<ConnectionInfo, RedisError> {
+    let info = match certificates {
+        None => url.into_connection_info()?,
+        Some(certificates) => Client::build_with_tls(url, certificates.clone())?.get_connection_info().clone(),
+    };
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info.set_tcp_settings(tcp).set_redis_settings(redis))
 }
 
 /// Without passwords.
@@ -82,7 +132,33 @@ impl fmt::Debug for RedisConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    #[test]
+    fn a_password_comes_from_one_place_and_every_node_gets_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"s3cret\n").unwrap();
+        let config = |url: &str, name: Option<&str>, file: Option<&std::path::Path>| {
+            let (username, password_file) = (name.map(str::to_owned), file.map(PathBuf::from));
+            RedisConfig { username, password_file, ..RedisConfig::of(url) }.nodes()
+        };
+        let nodes = config("redis://a:1,redis://b:2", Some("router"), Some(file.path())).unwrap();
+        for node in nodes {
+            let settings = node.redis_settings();
+            assert_eq!((settings.username(), settings.password()), (Some("router"), Some("s3cret")));
+        }
+        for (url, name, file, words) in [
+            ("redis://u:p@a:1", None, Some(file.path()), "password_file"),
+            ("redis://a:1", Some("router"), None, "username"),
+            ("redis://a:1", None, Some(std::path::Path::new("/not/there")), "/not/there"),
+            ("http://a:1", None, None, "urls"),
+        ] {
+            let refused = config(url, name, file).unwrap_err().to_string();
+            assert!(refused.contains(words) && !refused.contains("u:p"), "{refused}");
+        }
+    }
 
     #[test]
     fn passwords_are_not_shown() {

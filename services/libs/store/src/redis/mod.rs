@@ -110,10 +110,8 @@ impl Redis {
             return Err(OpenError::Unfit("durability REPLICATED is not offered yet".into()));
         }
         let places = Places { partitions: config.partitions };
-        let certificates = config.certificates()?;
-        let nodes = Nodes::new(config, certificates.as_ref(), places);
         let redis = Redis {
-            nodes: nodes.map_err(|error| OpenError::Unfit(format!("Redis URL: {error}")))?,
+            nodes: Nodes::new(config, places)?,
             places,
             fresh_epochs: FreshEpochs { generation, count: AtomicU64::new(0) },
             leases: Mutex::default(),

@@ -9,10 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisError,
-    ServerErrorKind, TlsCertificates, Value,
-};
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -20,7 +17,7 @@ use super::RedisConfig;
 use super::keys::{Place, Places};
 use super::link::{Link, LinkError};
 use super::scripts::Script;
-use crate::Durability;
+use crate::{Durability, OpenError};
 
 /// A call follows so many redirections.
 const REDIRECTIONS: usize = 6;
@@ -113,13 +110,9 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(
-        config: &RedisConfig,
-        certificates: Option<&TlsCertificates>,
-        places: Places,
-    ) -> Result<Nodes, RedisError> {
-        let seeds = config.urls.iter().map(|url| connection_info(url, certificates)).collect::<Result<Vec<_>, _>>()?;
-        let first = seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no URL of a Redis is given"))?;
+    pub(super) fn new(config: &RedisConfig, places: Places) -> Result<Nodes, OpenError> {
+        let seeds = config.nodes()?;
+        let first = &seeds[0];
         let lives = Arc::new(AtomicU64::new(0));
         let node = Node::new(first.clone(), &lives);
         let by_address = seeds.iter().skip(1).map(|seed| (seed.addr().to_string(), Node::new(seed.clone(), &lives)));
@@ -282,18 +275,6 @@ impl Nodes {
         };
         seed.set_addr(addr)
     }
-}
-
-/// Reads a URL. Answers are small and many: without TCP_NODELAY each would wait for the next. Version 3 of the protocol
-/// tells when the connection ends.
-pub(super) fn connection_info(url: &str, certificates: Option<&TlsCertificates>) -> Result<ConnectionInfo, RedisError> {
-    let info = match certificates {
-        None => url.into_connection_info()?,
-        Some(certificates) => Client::build_with_tls(url, certificates.clone())?.get_connection_info().clone(),
-    };
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_tcp_settings(tcp).set_redis_settings(redis))
 }
 
 /// Ranges of slots with the addresses of their masters.
