@@ -9,7 +9,7 @@ use waystation_proto::router::v1::{MessageStatus, RouteMessageRequest, WaitFor};
 use waystation_test_redis::RedisOptions;
 use waystation_tests::fleet::{ServiceProcess, service_binary};
 use waystation_tests::load::{Habits, Load};
-use waystation_tests::{Backend, Daemon, Fleet, code_and_reason, eventually};
+use waystation_tests::{Backend, Daemon, Fleet, code_and_reason, eventually, wants_traffic};
 
 /// Longer than the lease of a gateway.
 const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(20);
@@ -102,6 +102,7 @@ async fn while_the_store_is_away_sockets_stay_and_senders_are_told() {
     for service in fleet.services() {
         assert_eq!(service.page("/readyz").await, 503, "{} wants no traffic", service.name);
     }
+    assert!(!wants_traffic(&format!("http://{}", fleet.routers[0].address)).await, "probes hear it by gRPC too");
     fleet.redis.restart();
     for service in fleet.services() {
         service.ready().await;

@@ -103,7 +103,30 @@ async fn a_drain_tells_everybody_when_to_come_back_and_admits_nobody() {
     assert_eq!(daemon.close_code().await, 4012);
     let stats = operator.gateway.get_stats(GetStatsRequest {}).await.unwrap().into_inner();
     assert!(stats.draining && stats.leased);
+    assert!(!waystation_tests::wants_traffic(&cell.dev.gateway).await);
     let host = cell.dev.gateway_url.strip_prefix("ws://").unwrap().split('/').next().unwrap().to_owned();
     let stream = tokio::net::TcpStream::connect(host).await.unwrap();
     assert!(tokio_tungstenite::client_async(cell.dev.gateway_url.as_str(), stream).await.is_err());
+}
+
+#[tokio::test]
+async fn daemons_leave_one_after_the_other_and_are_served_until_then() {
+    let cell = Cell::start().await;
+    let backend = cell.backend();
+    let mut operator = Backend::operator(&cell.dev);
+    let daemons = [cell.daemon("orla", "d1").await, cell.daemon("otto", "d1").await];
+    let spread = Some(prost_types::Duration { seconds: 600, nanos: 0 });
+    assert_eq!(operator.gateway.drain(DrainRequest { spread }).await.unwrap().into_inner().sessions, 2);
+    // The turn of the second is five minutes away.
+    let [mut first, mut second] = daemons;
+    let first_is_orla = tokio::select! {
+        _ = first.next_of("reconnect") => true,
+        _ = second.next_of("reconnect") => false,
+    };
+    let (mut gone, mut stays, name) = if first_is_orla { (first, second, "otto") } else { (second, first, "orla") };
+    assert_eq!(gone.close_code().await, 4012);
+    backend.route(name, 1).await;
+    let events = stays.events(1).await;
+    stays.ack(&events).await;
+    eventually("it is acknowledged", async || (backend.depth(name).await == 0).then_some(())).await;
 }

@@ -39,6 +39,7 @@ async fn health_and_reflection_need_no_bearer() {
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
         let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
         assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+        assert!(waystation_tests::wants_traffic(address).await);
         let request = ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::FileContainingSymbol(service.into())),

@@ -14,7 +14,7 @@ use waystation_domain::{
     ApiKeyId, LoginId, OrganizationId, Revocation, Revoked, ScopeSet, SigningAlgorithm, Timestamp,
 };
 use waystation_rpc::Fault;
-use waystation_runtime::{Context, Readiness};
+use waystation_runtime::Context;
 use waystation_store::audit::{AuditLog, Chain};
 use waystation_store::credential::{ApiKey, Login, NewSigningKey};
 use waystation_store::{CredentialStore, Store};
@@ -192,8 +192,9 @@ impl Authority {
     }
 
     /// Takes in what other replicas revoke and rotate. Whether that works says whether the store answers.
-    pub(crate) fn follow(&self, readiness: Readiness) {
+    pub(crate) fn follow(&self) {
         let this = self.clone();
+        let readiness = self.0.context.readiness.clone();
         self.0.context.lifecycle.spawn(async move {
             let (mut cursor, mut failed) = (0, 0);
             loop {

@@ -11,7 +11,6 @@ pub mod process;
 mod service;
 mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -20,7 +19,7 @@ use waystation_domain::SigningAlgorithm;
 use waystation_proto::auth::v1::auth_service_server::AuthServiceServer;
 use waystation_proto::auth::v1::credential_service_server::CredentialServiceServer;
 use waystation_rpc::{Fault, Gate, GrpcServer, Services};
-use waystation_runtime::{Admin, Context, Readiness};
+use waystation_runtime::Context;
 use waystation_store::Store;
 use waystation_telemetry::metrics::Registry;
 use waystation_token::Pepper;
@@ -69,12 +68,11 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
     let (reflection, issuers) = (config.reflection, config.issuers.clone());
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let readiness = Readiness::default();
     // First of all: an auth that waits for the store lives.
-    Admin { readiness: readiness.clone(), registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
+    context.serve_admin(listeners.admin, registry);
     let authority = Authority::open(config, store, metrics, context).await?;
     issuers::keep(&authority, issuers).await?;
-    authority.follow(readiness);
+    authority.follow();
     let gate = Gate::new(authority.verifier(), context.clock);
     let services = Services::default()
         .with(AuthServiceServer::new(service::AuthApi(authority.clone())))

@@ -19,7 +19,6 @@ mod sweeper;
 mod views;
 mod watch;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -27,7 +26,7 @@ use tokio::net::TcpListener;
 use waystation_proto::federation::v1::federation_service_server::FederationServiceServer;
 use waystation_proto::router::v1::router_service_client::RouterServiceClient;
 use waystation_rpc::{Authorized, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
-use waystation_runtime::{Admin, Context, Readiness};
+use waystation_runtime::Context;
 use waystation_store::Store;
 use waystation_telemetry::metrics::Registry;
 use waystation_token::Verifier;
@@ -85,9 +84,8 @@ type Router = RouterServiceClient<Authorized>;
 pub async fn start(config: Config, store: Store, listeners: Listeners, context: &Context) -> Result<(), Fault> {
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let readiness = Readiness::default();
     // First of all: a process that waits for others lives.
-    Admin { readiness: readiness.clone(), registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
+    context.serve_admin(listeners.admin, registry);
     let auth = Balanced::new(&config.auth, context).await?;
     let routers = Balanced::new(&config.routers, context).await?;
     let login = ServiceLogin { service: "federation", secret: config.secret };
@@ -108,7 +106,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         context: context.clone(),
         store,
     };
-    sweeper::start(parts.clone(), readiness).await;
+    sweeper::start(parts.clone()).await;
     herald::start(parts.clone(), config.deregister_after);
     if let Some(door) = door {
         cells::Cells::start(&parts, door).await;

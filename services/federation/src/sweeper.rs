@@ -8,7 +8,6 @@ use futures_util::stream::iter;
 use tokio::time::{MissedTickBehavior, interval};
 use waystation_domain::{DelegationId, OrganizationId};
 use waystation_rpc::Fault;
-use waystation_runtime::Readiness;
 
 use crate::{Parts, desk, post, presence};
 
@@ -25,10 +24,10 @@ const TOGETHER: usize = 16;
 const PATIENT_ROUNDS: u32 = 6;
 
 /// Sweeps until the process stops. Resolves after the first round, whether the store answered or not.
-pub(crate) async fn start(parts: Parts, readiness: Readiness) {
+pub(crate) async fn start(parts: Parts) {
     presence::start(parts.clone());
     let mut failed = PATIENT_ROUNDS;
-    round(&parts, &readiness, &mut failed).await;
+    round(&parts, &mut failed).await;
     let lifecycle = parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
         let mut ticks = interval(EVERY);
@@ -37,22 +36,22 @@ pub(crate) async fn start(parts: Parts, readiness: Readiness) {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = lifecycle.stopping() => return readiness.set(false),
+                () = lifecycle.stopping() => return parts.context.readiness.set(false),
             }
             rounds = rounds.wrapping_add(1);
             let is_quiet = failed == 0 && !parts.changes.within(BUSY_FOR, parts.context.clock.now());
             if !is_quiet || rounds.is_multiple_of(QUIET_ROUNDS) {
-                round(&parts, &readiness, &mut failed).await;
+                round(&parts, &mut failed).await;
             }
         }
     });
 }
 
-async fn round(parts: &Parts, readiness: &Readiness, failed: &mut u32) {
+async fn round(parts: &Parts, failed: &mut u32) {
     match parts.store.federation.due_delegations(ROUND, None).await {
         Ok(due) => {
             *failed = 0;
-            readiness.set(true);
+            parts.context.readiness.set(true);
             let sweeping = iter(due).for_each_concurrent(TOGETHER, async |(organization, id)| {
                 if let Err(fault) = look_at(parts, &organization, &id).await {
                     tracing::warn!(delegation = %id, "cannot do what is due: {fault}");
@@ -64,7 +63,7 @@ async fn round(parts: &Parts, readiness: &Readiness, failed: &mut u32) {
             tracing::warn!("cannot sweep: {unavailable}");
             *failed = failed.saturating_add(1);
             if *failed >= PATIENT_ROUNDS {
-                readiness.set(false);
+                parts.context.readiness.set(false);
             }
         }
     }

@@ -153,7 +153,7 @@ impl Parts {
     /// Says whether more traffic is wanted.
     pub(crate) fn show_readiness(&self) {
         let valid = self.lease.is_valid(self.context.clock.instant());
-        self.readiness.set(valid && !self.lease.is_draining());
+        self.context.readiness.set(valid && !self.lease.is_draining());
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use waystation_domain::{Network, OrganizationId, Timestamp};
 use waystation_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
-use waystation_runtime::{Admin, Context, Readiness, Tls};
+use waystation_runtime::{Context, Tls};
 use waystation_telemetry::metrics::Registry as MetricsRegistry;
 use waystation_token::Verifier;
 use waystation_wire::SessionConfig;
@@ -111,7 +111,8 @@ pub struct Limits {
     pub control_frames: u32,
     /// Clients of the conductor's dialect.
     pub conductor_clients: usize,
-    /// When stopping, clients come back within this time, each at a moment of its own.
+    /// When stopping, clients are sent elsewhere one after the other within this time. With 20 s a twentieth of all
+    /// clients moves in a second at most, however many gateways stop at a time.
     pub drain_spread: Duration,
 }
 
@@ -131,7 +132,7 @@ impl Default for Limits {
             failed_logins_per_address: 100,
             control_frames: 100,
             conductor_clients: 1_000,
-            drain_spread: Duration::from_secs(5),
+            drain_spread: Duration::from_secs(20),
         }
     }
 }
@@ -172,7 +173,6 @@ struct Shared {
     metrics: metrics::Metrics,
     activities: Activities,
     started: Timestamp,
-    readiness: Readiness,
     context: Context,
 }
 
@@ -188,10 +188,8 @@ pub struct Gateway {
 pub async fn start(config: Config, listeners: Listeners, context: &Context) -> Result<Gateway, Fault> {
     let mut metrics_registry = MetricsRegistry::default();
     let metrics = metrics::Metrics::register(&mut metrics_registry);
-    let readiness = Readiness::default();
     // First of all: a gateway that waits for auth or routers lives.
-    let admin = Admin { readiness: readiness.clone(), registry: Arc::new(metrics_registry) };
-    admin.serve(listeners.admin, &context.lifecycle);
+    context.serve_admin(listeners.admin, metrics_registry);
     let auth = Balanced::new(&config.auth, context).await?;
     let login = ServiceLogin { service: "gateway", secret: config.secret.clone() };
     let bearer = login.keep(auth.clone(), context).await;
@@ -231,7 +229,6 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         metrics,
         activities: Activities::new(context.clock),
         started: context.clock.now(),
-        readiness,
         context: context.clone(),
     }));
     let services = Services::default().with(GatewayServiceServer::new(api::GatewayApi(parts.clone())));

@@ -3,6 +3,7 @@
 mod queue;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ impl Event {
 /// How others reach a session.
 pub(crate) struct Handle {
     pub(crate) events: Queue,
+    is_sent_away: AtomicBool,
     login: Mutex<(Arc<Claims>, SecretString)>,
 }
 
@@ -97,6 +99,12 @@ impl Handle {
         report
     }
 
+    /// Tells the client to come back elsewhere, after so many milliseconds.
+    pub(crate) fn send_away(&self, after: u32) {
+        self.is_sent_away.store(true, Ordering::Relaxed);
+        self.events.push(Event::Drain(after));
+    }
+
     /// The connection has a new token.
     pub(crate) fn renew(&self, claims: Arc<Claims>, token: SecretString) {
         *self.login.lock().unwrap_or_else(PoisonError::into_inner) = (claims, token);
@@ -120,7 +128,8 @@ impl Drop for Registration {
 impl Registry {
     /// Takes a session in. Its id is new, so nobody is displaced here.
     pub(crate) fn register(&self, session: SessionId, claims: Arc<Claims>, token: SecretString) -> Registration {
-        let handle = Arc::new(Handle { events: Queue::default(), login: Mutex::new((claims, token)) });
+        let login = Mutex::new((claims, token));
+        let handle = Arc::new(Handle { events: Queue::default(), is_sent_away: AtomicBool::new(false), login });
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(session.clone(), handle.clone());
         Registration { registry: self.clone(), session, handle }
@@ -161,6 +170,13 @@ impl Registry {
 
     fn handles(&self) -> Vec<Arc<Handle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Sessions whose clients were not told to come back elsewhere.
+    pub(crate) fn not_yet_sent_away(&self) -> Vec<Arc<Handle>> {
+        let mut handles = self.handles();
+        handles.retain(|handle| !handle.is_sent_away.load(Ordering::Relaxed));
+        handles
     }
 
     /// Sends each session an event of its own.

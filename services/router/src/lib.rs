@@ -36,7 +36,7 @@ use waystation_domain::OrganizationId;
 use waystation_proto::router::v1::router_service_server::RouterServiceServer;
 use waystation_proto::router::v1::session_service_server::SessionServiceServer;
 use waystation_rpc::{Activities, Balanced, Fault, Gate, GrpcServer, KeyKeeper, ServiceLogin, Services};
-use waystation_runtime::{Admin, Context, Readiness};
+use waystation_runtime::Context;
 use waystation_store::{Channels, Store};
 use waystation_telemetry::metrics::Registry;
 use waystation_token::Verifier;
@@ -105,9 +105,8 @@ struct Parts {
 pub async fn start(config: Config, store: Store, listeners: Listeners, context: &Context) -> Result<(), Fault> {
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let readiness = Readiness::default();
     // First of all: a router that waits for auth or the store lives.
-    Admin { readiness: readiness.clone(), registry: Arc::new(registry) }.serve(listeners.admin, &context.lifecycle);
+    context.serve_admin(listeners.admin, registry);
     let auth = Balanced::new(&config.auth, context).await?;
     let login = ServiceLogin { service: "router", secret: config.secret };
     let bearer = login.keep(auth.clone(), context).await;
@@ -149,7 +148,7 @@ pub async fn start(config: Config, store: Store, listeners: Listeners, context: 
         sessions_per_orchestrator: config.sessions_per_orchestrator,
         anonymous_organization: config.anonymous_organization,
     };
-    sweeper::start(parts.clone(), readiness).await;
+    sweeper::start(parts.clone()).await;
     if let Some(organization) = config.operations_organization {
         news::tell_links(&parts, organization, link_news);
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use waystation_rpc::Fault;
-use waystation_runtime::Readiness;
 use waystation_store::mailbox::Sweep;
 
 use crate::{Parts, news};
@@ -20,9 +19,8 @@ const AT_ONCE: usize = 500;
 const PATIENT_ROUNDS: u32 = 3;
 
 /// Sweeps until the process stops. Resolves after the first round, whether the store answered or not.
-pub(crate) async fn start(parts: Parts, readiness: Readiness) {
-    let mut sweeper =
-        Sweeper { life: parts.store.mailboxes.life(), failed: PATIENT_ROUNDS, rounds: 0, parts, readiness };
+pub(crate) async fn start(parts: Parts) {
+    let mut sweeper = Sweeper { life: parts.store.mailboxes.life(), failed: PATIENT_ROUNDS, rounds: 0, parts };
     sweeper.round().await;
     let lifecycle = sweeper.parts.context.lifecycle.clone();
     lifecycle.clone().spawn(async move {
@@ -31,7 +29,7 @@ pub(crate) async fn start(parts: Parts, readiness: Readiness) {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = lifecycle.stopping() => return sweeper.readiness.set(false),
+                () = lifecycle.stopping() => return sweeper.parts.context.readiness.set(false),
             }
             sweeper.round().await;
         }
@@ -40,7 +38,6 @@ pub(crate) async fn start(parts: Parts, readiness: Readiness) {
 
 struct Sweeper {
     parts: Parts,
-    readiness: Readiness,
     /// Rounds that failed in a row.
     failed: u32,
     /// The store's life as it was last seen.
@@ -54,13 +51,13 @@ impl Sweeper {
         match self.sweep().await {
             Ok(()) => {
                 self.failed = 0;
-                self.readiness.set(true);
+                self.parts.context.readiness.set(true);
             }
             Err(fault) => {
                 tracing::warn!("cannot sweep: {fault:?}");
                 self.failed = self.failed.saturating_add(1);
                 if self.failed >= PATIENT_ROUNDS {
-                    self.readiness.set(false);
+                    self.parts.context.readiness.set(false);
                 }
             }
         }

@@ -20,4 +20,4 @@ pub use fault::{Fault, field_of, limit_of, reason_of, retry_after_of, status_of_
 pub use identity::{Caller, Gate};
 pub use incoming::Peer;
 pub use keeper::{Heard, KeyKeeper};
-pub use server::{GrpcServer, Services};
+pub use server::{GrpcServer, READINESS, Services};

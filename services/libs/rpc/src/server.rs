@@ -11,6 +11,8 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 use tower::layer::util::{Identity, Stack};
 use waystation_proto::FILE_DESCRIPTOR_SET;
@@ -28,6 +30,9 @@ const MAX_PENDING_RESETS: usize = 20;
 /// Flow-control windows: one stream carries what many daemons send.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// The name under which the health service tells whether traffic is wanted, for the probes of Kubernetes.
+pub const READINESS: &str = "readiness";
 
 /// Services of a server, collected before it starts.
 pub struct Services {
@@ -72,11 +77,7 @@ impl GrpcServer {
     /// Serves until the process stops; calls that have begun are finished.
     pub async fn serve(self, name: &'static str, listener: TcpListener, services: Services, context: &Context) {
         let Services { mut routes, names } = services;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        for service in ["", "grpc.health.v1.Health"].into_iter().chain(names) {
-            health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
-        }
-        routes.add_service(health_service);
+        routes.add_service(health(name, names, context).await);
         if self.reflection {
             add_reflection(&mut routes);
         }
@@ -105,6 +106,33 @@ impl GrpcServer {
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .layer(self.gate.clone())
     }
+}
+
+/// Each service of the server serves as long as the process lives; [`READINESS`] tells whether it wants traffic.
+async fn health(
+    name: &'static str,
+    services: Vec<&'static str>,
+    context: &Context,
+) -> HealthServer<impl tonic_health::pb::health_server::Health> {
+    let (reporter, server) = tonic_health::server::health_reporter();
+    for service in ["", "grpc.health.v1.Health"].into_iter().chain(services) {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let mut readiness = context.readiness.watch();
+    let lifecycle = context.lifecycle.clone();
+    context.lifecycle.spawn(async move {
+        loop {
+            let ready = *readiness.borrow_and_update();
+            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            reporter.set_service_status(READINESS, status).await;
+            tracing::debug!(server = name, ready, "readiness");
+            tokio::select! {
+                Ok(()) = readiness.changed() => {}
+                () = lifecycle.stopping() => return,
+            }
+        }
+    });
+    server
 }
 
 fn add_reflection(routes: &mut RoutesBuilder) {

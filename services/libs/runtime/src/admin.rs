@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -10,41 +9,46 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use waystation_telemetry::metrics::{self, Registry};
 
-use crate::Lifecycle;
+use crate::Context;
 
 /// Whether a service wants traffic. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<watch::Sender<bool>>);
 
 impl Readiness {
     /// Says whether the service wants traffic.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.0.send_if_modified(|known| std::mem::replace(known, ready) != ready);
     }
 
     /// Whether it does.
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        *self.0.borrow()
+    }
+
+    /// Follows it.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
 }
 
 /// What the admin page shows.
 #[derive(Clone)]
-pub struct Admin {
-    /// Judged by `/readyz`.
-    pub readiness: Readiness,
-    /// Shown by `/metrics`.
-    pub registry: Arc<Registry>,
+struct Admin {
+    readiness: Readiness,
+    registry: Arc<Registry>,
 }
 
-impl Admin {
-    /// Serves the page until the service stops.
-    pub fn serve(self, listener: TcpListener, lifecycle: &Lifecycle) {
-        let stop = lifecycle.clone();
-        lifecycle.spawn_vital("admin", async move {
-            let serving = axum::serve(listener, self.routes());
+impl Context {
+    /// Serves the admin page until the service stops.
+    pub fn serve_admin(&self, listener: TcpListener, registry: Registry) {
+        let stop = self.lifecycle.clone();
+        let admin = Admin { readiness: self.readiness.clone(), registry: Arc::new(registry) };
+        self.lifecycle.spawn_vital("admin", async move {
+            let serving = axum::serve(listener, admin.routes());
             // Keep-alive connections of scrapers do not hold up the stop.
             tokio::select! {
                 ended = serving.into_future() => ended,
@@ -52,7 +56,9 @@ impl Admin {
             }
         });
     }
+}
 
+impl Admin {
     fn routes(self) -> Router {
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))

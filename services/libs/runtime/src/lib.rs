@@ -9,7 +9,7 @@ mod service;
 pub mod settings;
 mod tls;
 
-pub use admin::{Admin, Readiness};
+pub use admin::Readiness;
 pub use clock::Clock;
 pub use entropy::Entropy;
 pub use lifecycle::{Lifecycle, shutdown_signal};
@@ -28,6 +28,8 @@ pub struct Context {
     pub lifecycle: Lifecycle,
     /// How other services are reached.
     pub reach: Reach,
+    /// Whether the service wants traffic.
+    pub readiness: Readiness,
 }
 
 /// How services reach each other. Cheap to clone.
@@ -47,6 +49,7 @@ impl Context {
             entropy: Entropy::of_host(),
             lifecycle: Lifecycle::default(),
             reach: Reach::default(),
+            readiness: Readiness::default(),
         }
     }
 
