@@ -30,8 +30,12 @@ RUNS ?= 20
 kill-tests: ## processes killed under load, RUNS=20 times
 	WAYSTATION_RUNS=$(RUNS) $(CARGO) test --locked -p waystation-tests --test e2e killed_processes -- --nocapture
 
+.PHONY: base
+base: ## rewrite deploy/kustomize/base from the chart
+	@tests/deploy/check.sh --write target/deploy
+
 .PHONY: check
-check: ## format, lints, documentation, contract, dependencies
+check: ## format, lints, documentation, contract, manifests, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
@@ -43,6 +47,7 @@ check: ## format, lints, documentation, contract, dependencies
 	else \
 		echo "npm is not installed: docs/asyncapi.yaml and the .proto files were not linted"; \
 	fi
+	@tests/deploy/check.sh target/deploy
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny --config .deny.toml check bans licenses sources; \
 	else \

@@ -8,6 +8,7 @@ mod delegation;
 mod deployment;
 mod feeds;
 mod links;
+mod manifests;
 mod older_client;
 mod older_peer;
 mod page;

@@ -1,0 +1,27 @@
+"""Values that must be refused, and words of the sentence that does it; laid over ci/plain.yaml."""
+
+WRONG = [
+    ({"gatway": {}}, "gatway"),
+    ({"gateway": {"replica": 3}}, "replica"),
+    ({"gateway": {"replicas": 0}}, "replicas"),
+    ({"gateway": {"replicas": "three"}}, "replicas"),
+    ({"redis": {"urls": ["redis.example.com:6379"]}}, "urls"),
+    ({"redis": {"urls": []}}, "redis.urls: say where the Redis is"),
+    ({"redis": {"urls": ["redis://user:secret@redis:6379"]}}, "redis.passwords"),
+    ({"redis": {"urls": ["rediss://redis:6379"]}}, "redis.tls: rediss:// needs"),
+    ({"redis": {"clientCertificate": True}}, "redis.clientCertificate"),
+    ({"redis": {"durability": "everysec"}}, "durability"),
+    ({"redis": {"partitions": 2000}}, "partitions"),
+    ({"redis": {"trial": {"enabled": True}}}, "redis.trial.enabled: redis.urls names"),
+    ({"secrets": {"existing": ""}}, "secrets.existing: name a Secret"),
+    ({"secrets": {"create": True}}, "secrets.create: secrets.existing names"),
+    ({"secrets": {"existing": "", "create": True, "jwt": True}}, "secrets.jwt"),
+    ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.enabled: tls.enabled is false"),
+    ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuer.name"),
+    ({"gateway": {"drainSeconds": 30}}, "gateway.drainSeconds: 30 s would be cut off"),
+    ({"router": {"autoscaling": {"minReplicas": 20}}}, "router.autoscaling.minReplicas"),
+    ({"federation": {"cells": {"enabled": True}}}, "federation.cells.secret"),
+    ({"federation": {"cells": {"enabled": True, "secret": "x"}}}, "federation.config.cells.name"),
+    ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
+    ({"ingress": {"annotations": {"a": 1}}}, "annotations"),
+]
