@@ -21,6 +21,9 @@ const ROUNDS: usize = 3;
 /// Median, lowest and highest of the rounds.
 fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
+    if values.iter().any(|value| value.is_nan()) {
+        return "not counted".to_owned();
+    }
     let (low, median, high) = (values[0], values[values.len() / 2], values[values.len() - 1]);
     format!("{median:.1} ({low:.1} … {high:.1})")
 }

@@ -1,7 +1,5 @@
 //! What the SDKs cost the client: against a server that sends as fast as its window allows.
 
-use std::collections::HashMap;
-
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,7 +74,7 @@ pub async fn received(program: &Program) -> [f64; 3] {
 }
 
 /// The Rust client, the TypeScript client, and `ws` alone.
-pub fn programs() -> HashMap<&'static str, Program> {
+pub fn programs() -> [(&'static str, Program); 3] {
     let mut build = std::process::Command::new(env!("CARGO"));
     build.args(["build", "--release", "--quiet", "--locked", "-p", "waystation-client", "--example", "throughput"]);
     assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the example builds");
@@ -85,5 +83,5 @@ pub fn programs() -> HashMap<&'static str, Program> {
     let node = Node::find();
     let script = node.client().join("build/test/throughput.js");
     let by = |way: &str| Program::new([node.binary.as_os_str(), script.as_os_str(), way.as_ref()]);
-    HashMap::from([("rust", Program::new([rust])), ("typescript", by("sdk")), ("ws", by("ws"))])
+    [("rust", Program::new([rust])), ("typescript", by("sdk")), ("ws", by("ws"))]
 }

@@ -115,6 +115,18 @@ async fn while_the_store_is_away_sockets_stay_and_senders_are_told() {
     assert!(outcome.verdict.epochs > 1, "the new life of the store is told");
 }
 
+/// Sentinels choose another master under load; what was answered is on a replica, so nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_loses_and_reorders_nothing() {
+    let mut fleet = Fleet::start_watched().await;
+    let load = Load::start(&fleet, Habits { patience: Duration::from_secs(120), ..Habits::default() }).await;
+    load.more(100).await;
+    fleet.redis.kill();
+    load.more(200).await;
+    let outcome = load.finish(&fleet).await;
+    assert!(outcome.verdict.epochs > 1, "the new master is told: {}", outcome.verdict);
+}
+
 /// With `appendfsync everysec` Redis may lose what it answered. What is lost is told: another epoch, balanced books.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_may_have_lost_something_says_so() {
@@ -175,7 +187,8 @@ async fn a_caller_waits_at_one_router_for_an_ack_that_comes_through_any() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_store_refuses_messages_and_drains() {
     let settings = vec![("maxmemory", "24mb".to_owned())];
-    let fleet = Fleet::start_over(RedisOptions { append_fsync: Some("everysec"), settings, cluster: false }).await;
+    let fleet =
+        Fleet::start_over(RedisOptions { append_fsync: Some("everysec"), settings, ..RedisOptions::default() }).await;
     let backend = fleet.backend(0);
     let large = || {
         let data = format!(r#"{{"n":0,"fill":"{}"}}"#, "x".repeat(180_000));

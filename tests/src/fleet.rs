@@ -15,7 +15,7 @@ use tonic::Status;
 use waystation_proto::auth::v1::auth_service_client::AuthServiceClient;
 use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest, IssueServiceTokenRequest};
 use waystation_standalone::DevFile;
-use waystation_test_redis::{RedisOptions, RedisServer, free_port};
+use waystation_test_redis::{MASTER, RedisOptions, RedisServer, RedisTrio, free_port};
 
 use crate::tls::Authority;
 use crate::{Backend, PATIENCE, eventually, http};
@@ -54,7 +54,7 @@ pub struct ServiceProcess {
 
 /// A deployment.
 pub struct Fleet {
-    pub redis: RedisServer,
+    pub redis: Kept,
     pub auth: ServiceProcess,
     pub routers: Vec<ServiceProcess>,
     pub gateways: Vec<ServiceProcess>,
@@ -84,6 +84,41 @@ pub struct Size {
 impl Default for Size {
     fn default() -> Size {
         Size { routers: 2, gateways: 2, federations: 0 }
+    }
+}
+
+/// Where a fleet keeps what it knows.
+pub enum Kept {
+    One(RedisServer),
+    /// With sentinels.
+    Trio(RedisTrio),
+}
+
+impl Kept {
+    /// kill -9 of the one that is written to.
+    pub fn kill(&mut self) {
+        match self {
+            Kept::One(redis) => redis.kill(),
+            Kept::Trio(trio) => {
+                let master = trio.master();
+                trio.servers()[master].kill();
+            }
+        }
+    }
+
+    /// Starts all anew.
+    pub fn restart(&mut self) {
+        match self {
+            Kept::One(redis) => redis.restart(),
+            Kept::Trio(trio) => trio.servers().iter_mut().for_each(RedisServer::restart),
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        match self {
+            Kept::One(redis) => vec![redis.pid()],
+            Kept::Trio(trio) => trio.pids(),
+        }
     }
 }
 
@@ -209,7 +244,22 @@ impl Fleet {
         let many = || vec![("logins_per_key_per_minute".to_owned(), "1000000".to_owned())];
         let more = |service: &str| if service == "auth" { many() } else { Vec::new() };
         let shape = Shape { size, scheme: "http", durability, redis: &url, more: &more };
-        let mut fleet = Fleet::spawn(redis, shape).await;
+        let mut fleet = Fleet::spawn(Kept::One(redis), shape).await;
+        fleet.meet().await;
+        fleet
+    }
+
+    /// Over a master that sentinels may replace. What is answered is on a replica too.
+    pub async fn start_watched() -> Fleet {
+        let trio = RedisTrio::start(&[("min-replicas-to-write", "1"), ("min-replicas-max-lag", "10")]);
+        let urls = trio.urls().join(",");
+        let more = |service: &str| match service {
+            "gateway" => Vec::new(),
+            _ => vec![("redis__sentinel_master".to_owned(), MASTER.to_owned())],
+        };
+        let shape =
+            Shape { size: Size::default(), scheme: "http", durability: "replicated", redis: &urls, more: &more };
+        let mut fleet = Fleet::spawn(Kept::Trio(trio), shape).await;
         fleet.meet().await;
         fleet
     }
@@ -248,7 +298,7 @@ impl Fleet {
             redis: &url,
             more: &more,
         };
-        let mut fleet = Fleet::spawn(redis, shape).await;
+        let mut fleet = Fleet::spawn(Kept::One(redis), shape).await;
         // Tests are no service: their bridges show a certificate that names the machine.
         let host = authority.host("tests");
         let mut secured: Vec<(String, &str)> = vec![(fleet.auth.address.clone(), "h2")];
@@ -263,7 +313,7 @@ impl Fleet {
         fleet
     }
 
-    async fn spawn(redis: RedisServer, shape: Shape<'_>) -> Fleet {
+    async fn spawn(redis: Kept, shape: Shape<'_>) -> Fleet {
         let secrets = tempfile::tempdir().unwrap();
         let config = secrets.path().join("secret");
         std::fs::write(&config, SECRET).unwrap();
@@ -423,7 +473,7 @@ impl Fleet {
     pub fn pids(&self) -> Vec<u32> {
         let services = std::iter::once(&self.auth).chain(&self.routers).chain(&self.gateways).chain(&self.federations);
         let ids = services.filter_map(|service| service.child.as_ref()?.id());
-        ids.chain([self.redis.pid()]).collect()
+        ids.chain(self.redis.pids()).collect()
     }
 
     /// Every process of Waystation.

@@ -7,7 +7,9 @@ mod binary;
 mod cluster;
 mod ports;
 mod server;
+mod trio;
 
 pub use cluster::RedisCluster;
 pub use ports::free_port;
 pub use server::{RedisOptions, RedisServer};
+pub use trio::{MASTER, RedisTrio};

@@ -22,6 +22,8 @@ pub struct RedisOptions {
     pub settings: Vec<(&'static str, String)>,
     /// A node of a cluster.
     pub cluster: bool,
+    /// No server of data but one that watches others.
+    pub sentinel: bool,
 }
 
 /// A running server on a port of its own; killed when dropped.
@@ -59,6 +61,14 @@ impl RedisServer {
         let persistent = self.options.append_fsync;
         let mut command = Command::new("sh");
         command.arg("-c").arg(KEEPER).arg(binary::path());
+        if self.options.sentinel {
+            // It keeps what it learns in its configuration, which must be a file.
+            let file = self.dir.path().join("sentinel.conf");
+            std::fs::write(&file, format!("port {}\nbind 127.0.0.1\ndir {}\n", self.port, self.dir.path().display()))
+                .unwrap();
+            command.arg(file).arg("--sentinel");
+            return self.begin(command);
+        }
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
         command.args(["--dir", self.dir.path().to_str().unwrap(), "--logfile", "log", "--enable-debug-command", "yes"]);
         command.args(["--appendonly", if persistent.is_some() { "yes" } else { "no" }]);
@@ -71,6 +81,10 @@ impl RedisServer {
         for (name, value) in &self.options.settings {
             command.arg(format!("--{name}")).arg(value);
         }
+        self.begin(command);
+    }
+
+    fn begin(&mut self, mut command: Command) {
         let keeper = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.keeper = Some(keeper);
         let info: String = redis::cmd("INFO").arg("server").query(&mut self.connect()).unwrap();

@@ -33,6 +33,12 @@
 {{- end }}
 {{- else }}
 {{- $redis := dict "urls" (include "waystation.redisUrls" $root | fromJsonArray) "durability" $root.Values.redis.durability "partitions" $root.Values.redis.partitions }}
+{{- if $root.Values.redis.sentinelMaster }}
+{{- $_ := set $redis "sentinel_master" $root.Values.redis.sentinelMaster }}
+{{- end }}
+{{- if eq $root.Values.redis.durability "replicated" }}
+{{- $_ := set $redis "replicas" $root.Values.redis.replicas }}
+{{- end }}
 {{- if $root.Values.redis.passwords }}
 {{- $_ := set $redis "username" $part }}
 {{- $_ := set $redis "password_file" "/run/redis/password" }}

@@ -59,6 +59,12 @@ pub const REDIS_CONNECT: Duration = Duration::from_secs(2);
 /// How long a Redis may take to answer. With `appendfsync everysec` it may hold writes back for 2 s; an answer that
 /// comes later than this is an unknown outcome.
 pub const REDIS_ANSWER: Duration = Duration::from_secs(5);
+/// How long replicas may take to say that they have what was written; then it is an unknown outcome.
+pub const REDIS_REPLICAS: Duration = Duration::from_secs(1);
+/// How long a sentinel may take to connect, and to answer.
+pub const SENTINEL_ANSWER: Duration = Duration::from_millis(500);
+/// How often it is asked whether the master is still the one that is used.
+pub const SENTINEL_LOOK: Duration = Duration::from_secs(2);
 /// Partitions of a Redis store unless configured otherwise.
 pub const PARTITIONS: usize = 64;
 /// Bytes of journal before a new file is begun.

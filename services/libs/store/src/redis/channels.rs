@@ -10,6 +10,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, Redi
 use tokio::time::{sleep, timeout};
 
 use super::RedisConfig;
+use super::config::Source;
 use crate::{OpenError, Unavailable, limits};
 
 /// A listener that hears nothing looks whether the line stands so often.
@@ -18,7 +19,7 @@ const PING: Duration = Duration::from_secs(10);
 /// Where channels are. In a cluster every node passes on what any was told.
 #[derive(Clone)]
 pub struct Channels {
-    nodes: Vec<ConnectionInfo>,
+    source: Source,
 }
 
 /// Something that was said.
@@ -49,7 +50,14 @@ impl Channels {
     /// # Errors
     /// If a URL is none, or a password or a certificate cannot be read.
     pub fn of(config: &RedisConfig) -> Result<Channels, OpenError> {
-        Ok(Channels { nodes: config.nodes()? })
+        Ok(Channels { source: config.source()? })
+    }
+
+    async fn nodes(&self) -> Result<Vec<ConnectionInfo>, Unavailable> {
+        match &self.source {
+            Source::Nodes(nodes) => Ok(nodes.clone()),
+            Source::Sentinels(sentinels) => Ok(vec![sentinels.master().await.map_err(unavailable)?]),
+        }
     }
 
     /// Listens to channels of these patterns (as PSUBSCRIBE has them) at the first node that answers.
@@ -58,8 +66,8 @@ impl Channels {
     /// If none does.
     pub async fn listen(&self, patterns: &[&str]) -> Result<Listener, Unavailable> {
         let mut last = Unavailable("no Redis is configured".to_owned());
-        for node in &self.nodes {
-            match timeout(limits::REDIS_CONNECT, listen_at(node, patterns)).await {
+        for node in self.nodes().await? {
+            match timeout(limits::REDIS_CONNECT, listen_at(&node, patterns)).await {
                 Ok(Ok(listener)) => return Ok(listener),
                 Ok(Err(error)) => last = unavailable(error),
                 Err(late) => last = unavailable(late),
@@ -77,8 +85,8 @@ impl Channels {
             .set_connection_timeout(Some(limits::REDIS_CONNECT))
             .set_response_timeout(Some(limits::REDIS_ANSWER));
         let mut last = Unavailable("no Redis is configured".to_owned());
-        for node in &self.nodes {
-            let client = Client::open(node.clone()).map_err(unavailable)?;
+        for node in self.nodes().await? {
+            let client = Client::open(node).map_err(unavailable)?;
             match client.get_multiplexed_async_connection_with_config(&config).await {
                 Ok(connection) => return Ok(Speaker(connection)),
                 Err(error) => last = unavailable(error),

@@ -2,27 +2,35 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use redis::{
-    Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError, TlsCertificates,
+    Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError,
+    TlsCertificates,
 };
 
+use super::sentinel::Sentinels;
 use crate::{Durability, OpenError, limits};
 
 /// Which Redis to use.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port[/database]` or `rediss://…`: one server, or some nodes of a cluster.
+    /// `redis://[user:password@]host:port[/database]` or `rediss://…`: one server, or some nodes of a cluster; or the
+    /// sentinels that watch [`RedisConfig::sentinel_master`].
     pub urls: Vec<String>,
+    /// Under which name sentinels know the master. `None`: there are none.
+    pub sentinel_master: Option<String>,
     /// Who logs in. `None`: whom the URL names, if it does.
     pub username: Option<String>,
     /// A file with the password; read at the start. `None`: the URL's, if it has one.
     pub password_file: Option<PathBuf>,
-    /// A Redis that promises less is refused: process, page_cache or fsync.
+    /// A Redis that promises less is refused: process, page_cache, fsync or replicated.
     pub durability: Durability,
+    /// With `replicated`: how many replicas must have what was written before it is answered.
+    pub replicas: u32,
     /// PEM: authorities that may vouch for it, with `rediss://`. `None`: those of the system.
     pub ca_file: Option<PathBuf>,
     /// PEM: the certificate that is shown to it, and its key. `None`: none.
@@ -37,9 +45,11 @@ impl Default for RedisConfig {
     fn default() -> Self {
         RedisConfig {
             urls: Vec::new(),
+            sentinel_master: None,
             username: None,
             password_file: None,
             durability: Durability::PageCache,
+            replicas: 1,
             ca_file: None,
             certificate_file: None,
             key_file: None,
@@ -57,29 +67,36 @@ impl RedisConfig {
 }
 
 impl RedisConfig {
-    /// The nodes that are configured, and how to speak to each.
-    pub(super) fn nodes(&self) -> Result<Vec<ConnectionInfo>, OpenError> {
+    /// Where the Redis is, and how it is spoken to.
+    pub(super) fn source(&self) -> Result<Source, OpenError> {
         let certificates = self.certificates()?;
-        let password = self.password_file.as_ref().map(read).transpose()?;
-        let password = password.map(|bytes| String::from_utf8(bytes).map_err(|_| unfit("password_file: is no text")));
-        let password = password.transpose()?;
-        if password.is_none() && self.username.is_some() {
-            return Err(unfit("username: needs password_file"));
+        let info = |url: &String| connection_info(url, certificates.as_ref());
+        let infos = self.urls.iter().map(info).collect::<Result<Vec<_>, RedisError>>();
+        let infos = infos.map_err(|error| OpenError::Unfit(format!("urls: {error}")))?;
+        let Some(first) = infos.first() else { return Err(unfit("urls: no Redis is given")) };
+        if let Some(name) = self.sentinel_master.as_ref().filter(|name| !name.is_empty()) {
+            // What URLs say of users and databases is for the sentinels.
+            let settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+            let like = first.clone().set_redis_settings(self.with_login(settings)?);
+            return Ok(Source::Sentinels(Arc::new(Sentinels::new(infos, name.clone(), like))));
         }
-        let node = |url: &String| {
-            let info = connection_info(url, certificates.as_ref());
-            let info = info.map_err(|error| OpenError::Unfit(format!("urls: {error}")))?;
-            let Some(password) = &password else { return Ok(info) };
-            let settings = info.redis_settings();
-            if settings.username().is_some() || settings.password().is_some() {
-                return Err(unfit("password_file: urls have a password already"));
-            }
-            let settings = settings.clone().set_password(password.trim_end_matches(['\r', '\n']));
-            let settings = self.username.iter().fold(settings, |settings, name| settings.set_username(name));
+        let nodes = infos.into_iter().map(|info| {
+            let settings = self.with_login(info.redis_settings().clone())?;
             Ok(info.set_redis_settings(settings))
+        });
+        Ok(Source::Nodes(nodes.collect::<Result<_, OpenError>>()?))
+    }
+
+    fn with_login(&self, settings: RedisConnectionInfo) -> Result<RedisConnectionInfo, OpenError> {
+        let Some(file) = &self.password_file else {
+            return if self.username.is_some() { Err(unfit("username: needs password_file")) } else { Ok(settings) };
         };
-        let nodes = self.urls.iter().map(node).collect::<Result<Vec<_>, OpenError>>()?;
-        if nodes.is_empty() { Err(unfit("urls: no Redis is given")) } else { Ok(nodes) }
+        if settings.username().is_some() || settings.password().is_some() {
+            return Err(unfit("password_file: urls have a password already"));
+        }
+        let password = String::from_utf8(read(file)?).map_err(|_| unfit("password_file: is no text"))?;
+        let settings = settings.set_password(password.trim_end_matches(['\r', '\n']));
+        Ok(self.username.iter().fold(settings, |settings, name| settings.set_username(name)))
     }
 
     /// What connections are secured with, if anything beside the system's authorities.
@@ -95,6 +112,15 @@ impl RedisConfig {
         let any = client_tls.is_some() || root_cert.is_some();
         Ok(any.then_some(TlsCertificates { client_tls, root_cert }))
     }
+}
+
+/// Where a Redis is.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// One server, or some nodes of a cluster.
+    Nodes(Vec<ConnectionInfo>),
+    /// Wherever these say that the master is.
+    Sentinels(Arc<Sentinels>),
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
@@ -142,9 +168,10 @@ mod tests {
         file.write_all(b"s3cret\n").unwrap();
         let config = |url: &str, name: Option<&str>, file: Option<&std::path::Path>| {
             let (username, password_file) = (name.map(str::to_owned), file.map(PathBuf::from));
-            RedisConfig { username, password_file, ..RedisConfig::of(url) }.nodes()
+            RedisConfig { username, password_file, ..RedisConfig::of(url) }.source()
         };
-        let nodes = config("redis://a:1,redis://b:2", Some("router"), Some(file.path())).unwrap();
+        let source = config("redis://a:1,redis://b:2", Some("router"), Some(file.path())).unwrap();
+        let Source::Nodes(nodes) = source else { panic!("{source:?}") };
         for node in nodes {
             let settings = node.redis_settings();
             assert_eq!((settings.username(), settings.password()), (Some("router"), Some("s3cret")));

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, RedisError, Value};
 
+use super::replicated::Writer;
 use super::scripts::Script;
 use super::settings::{NodeInfo, Unfit};
 use crate::Durability;
@@ -24,8 +25,20 @@ pub(super) enum LinkError {
     Unfit(#[from] Unfit),
 }
 
+/// What a node must promise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) durability: Durability,
+    /// With REPLICATED: how many replicas must have what was written.
+    pub(super) replicas: u32,
+}
+
 pub(super) struct Link {
+    /// Where it leads.
+    pub(super) address: String,
     connection: MultiplexedConnection,
+    /// For writes, if replicas must have them.
+    writer: Option<Writer>,
     pub(super) info: NodeInfo,
     /// By the number of the script.
     hashes: Vec<String>,
@@ -33,7 +46,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn open(node: &ConnectionInfo, wanted: Durability) -> Result<Link, LinkError> {
+    pub(super) async fn open(node: &ConnectionInfo, wanted: Wanted) -> Result<Link, LinkError> {
         let broken = Arc::new(AtomicBool::new(false));
         let noticed = broken.clone();
         // Told at once, so that the next call opens another link and does not fail on this one.
@@ -50,8 +63,14 @@ impl Link {
         let client = Client::open(node.clone())?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let info = NodeInfo::read(&mut connection).await?;
-        info.check(wanted)?;
-        let mut link = Link { connection, info, hashes: Vec::new(), broken };
+        info.check(wanted.durability)?;
+        let writer = if wanted.durability == Durability::Replicated {
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            Some(Writer::new(connection, wanted.replicas))
+        } else {
+            None
+        };
+        let mut link = Link { address: node.addr().to_string(), connection, writer, info, hashes: Vec::new(), broken };
         link.hashes = link.load_scripts().await?;
         Ok(link)
     }
@@ -82,7 +101,9 @@ impl Link {
             command.arg(arg.as_ref());
         }
         let mut connection = self.connection.clone();
-        let answer = if asking {
+        let answer = if let Some(writer) = self.writer.as_ref().filter(|_| script.writes()) {
+            writer.run(command, asking).await
+        } else if asking {
             let mut pipeline = redis::pipe();
             pipeline.cmd("ASKING").ignore().add_command(command);
             pipeline.query_async::<(Value,)>(&mut connection).await.map(|(answer,)| answer)

@@ -17,9 +17,11 @@ mod link;
 mod nodes;
 mod quotas;
 mod read;
+mod replicated;
 mod reply;
 mod reports;
 mod scripts;
+mod sentinel;
 mod sessions;
 mod settings;
 mod settle;
@@ -106,8 +108,8 @@ impl Redis {
         if !(1..=1_024).contains(&config.partitions) {
             return Err(OpenError::Unfit(format!("partitions is {}, must be 1 to 1024", config.partitions)));
         }
-        if config.durability == Durability::Replicated {
-            return Err(OpenError::Unfit("durability REPLICATED is not offered yet".into()));
+        if config.replicas == 0 {
+            return Err(OpenError::Unfit("replicas is 0, must be 1 at least".into()));
         }
         let places = Places { partitions: config.partitions };
         let redis = Redis {

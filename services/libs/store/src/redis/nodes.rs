@@ -9,15 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
+use redis::{ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::RedisConfig;
+use super::config::Source;
 use super::keys::{Place, Places};
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, Wanted};
 use super::scripts::Script;
-use crate::{Durability, OpenError};
+use super::sentinel::{Sentinels, at};
+use super::settings::Unfit;
+use crate::{Durability, OpenError, limits};
 
 /// A call follows so many redirections.
 const REDIRECTIONS: usize = 6;
@@ -25,6 +28,8 @@ const REDIRECTIONS: usize = 6;
 const MIGRATING: Duration = Duration::from_millis(20);
 /// A node that could not be reached is not dialled again for this long; callers get the error at once.
 const PAUSE: Duration = Duration::from_millis(200);
+
+const NOT_YET: &str = "sentinels name a master that is still a replica";
 
 /// Why a call was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +48,19 @@ impl From<RedisError> for CallError {
     }
 }
 
+/// Where a node is.
+enum Address {
+    Fixed(Box<ConnectionInfo>),
+    /// Where these say that the master is.
+    Watched(Arc<Sentinels>),
+}
+
 /// One node and the link to it.
 struct Node {
-    address: ConnectionInfo,
+    address: Address,
     link: ArcSwapOption<Link>,
+    /// When sentinels were last asked.
+    looked: Mutex<Option<Instant>>,
     /// Counts the processes that were met at all nodes.
     lives: Arc<AtomicU64>,
     /// Held while a link is opened; remembers the last failure.
@@ -54,12 +68,16 @@ struct Node {
 }
 
 impl Node {
-    fn new(address: ConnectionInfo, lives: &Arc<AtomicU64>) -> Arc<Node> {
-        Arc::new(Node { address, link: ArcSwapOption::empty(), lives: lives.clone(), opening: Mutex::new(None) })
+    fn new(address: Address, lives: &Arc<AtomicU64>) -> Arc<Node> {
+        let (link, looked, opening) = (ArcSwapOption::empty(), Mutex::default(), Mutex::default());
+        Arc::new(Node { address, link, looked, lives: lives.clone(), opening })
     }
 
-    async fn link(&self, wanted: Durability) -> Result<Arc<Link>, CallError> {
+    async fn link(&self, wanted: Wanted) -> Result<Arc<Link>, CallError> {
         let standing = || self.link.load_full().filter(|link| !link.is_broken());
+        if let Some(link) = standing() {
+            self.look_again(&link).await;
+        }
         if let Some(link) = standing() {
             return Ok(link);
         }
@@ -72,7 +90,7 @@ impl Node {
         {
             return Err(RedisError::from((ErrorKind::Io, "cannot connect", why.clone())).into());
         }
-        match Link::open(&self.address, wanted).await {
+        match self.open(wanted).await {
             Ok(link) => {
                 *failed = None;
                 let link = Arc::new(link);
@@ -90,6 +108,36 @@ impl Node {
     }
 }
 
+impl Node {
+    async fn open(&self, wanted: Wanted) -> Result<Link, LinkError> {
+        match &self.address {
+            Address::Fixed(address) => Link::open(address, wanted).await,
+            Address::Watched(sentinels) => match Link::open(&sentinels.master().await?, wanted).await {
+                // The next master may be named before it knows.
+                Err(LinkError::Unfit(Unfit::Replica)) => Err(RedisError::from((ErrorKind::Io, NOT_YET)).into()),
+                opened => opened,
+            },
+        }
+    }
+
+    /// A master that was cut off still answers, and what it takes is lost when it comes back as a replica. So sentinels
+    /// are asked now and then whether it is still the one; by one caller, while the others go on.
+    async fn look_again(&self, link: &Link) {
+        let Address::Watched(sentinels) = &self.address else { return };
+        let Ok(mut looked) = self.looked.try_lock() else { return };
+        if looked.is_some_and(|when| when.elapsed() < limits::SENTINEL_LOOK) {
+            return;
+        }
+        // Without sentinels nobody replaces a master either.
+        if let Ok(master) = sentinels.master().await
+            && master.addr().to_string() != link.address
+        {
+            link.give_up();
+        }
+        *looked = Some(Instant::now());
+    }
+}
+
 /// The nodes by the places of keys.
 struct Map {
     by_address: HashMap<String, Arc<Node>>,
@@ -98,8 +146,9 @@ struct Map {
 }
 
 pub(super) struct Nodes {
+    /// Those that are configured; none if sentinels are.
     seeds: Vec<ConnectionInfo>,
-    durability: Durability,
+    wanted: Wanted,
     places: Places,
     lives: Arc<AtomicU64>,
     /// By the number of the script.
@@ -111,16 +160,25 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(config: &RedisConfig, places: Places) -> Result<Nodes, OpenError> {
-        let seeds = config.nodes()?;
-        let first = &seeds[0];
         let lives = Arc::new(AtomicU64::new(0));
-        let node = Node::new(first.clone(), &lives);
-        let by_address = seeds.iter().skip(1).map(|seed| (seed.addr().to_string(), Node::new(seed.clone(), &lives)));
-        let by_address = by_address.chain([(first.addr().to_string(), node.clone())]).collect();
-        let by_place = vec![node; places.count()];
+        let (seeds, by_address) = match config.source()? {
+            Source::Nodes(seeds) => {
+                let node = |seed: &ConnectionInfo| {
+                    (seed.addr().to_string(), Node::new(Address::Fixed(Box::new(seed.clone())), &lives))
+                };
+                let nodes = seeds.iter().map(node).collect();
+                (seeds, nodes)
+            }
+            Source::Sentinels(sentinels) => {
+                (Vec::new(), vec![("master".to_owned(), Node::new(Address::Watched(sentinels), &lives))])
+            }
+        };
+        let by_place = vec![by_address[0].1.clone(); places.count()];
+        let by_address = by_address.into_iter().collect();
         let map = ArcSwap::from_pointee(Map { by_address, by_place });
         let calls = std::array::from_fn(|_| AtomicU64::new(0));
-        Ok(Nodes { seeds, durability: config.durability, places, lives, calls, map, mapping: Mutex::new(None) })
+        let wanted = Wanted { durability: config.durability, replicas: config.replicas };
+        Ok(Nodes { seeds, wanted, places, lives, calls, map, mapping: Mutex::new(None) })
     }
 
     /// Calls so far by operation.
@@ -138,7 +196,12 @@ impl Nodes {
     pub(super) fn durability(&self) -> Durability {
         let map = self.map.load();
         let links = map.by_address.values().filter_map(|node| node.link.load_full());
-        links.map(|link| link.info.durability).min().unwrap_or(self.durability)
+        let promise = |link: Arc<Link>| match self.wanted.durability {
+            // Each of them was checked.
+            Durability::Replicated => Durability::Replicated,
+            Durability::Process | Durability::PageCache | Durability::Fsync => link.info.durability,
+        };
+        links.map(promise).min().unwrap_or(self.wanted.durability)
     }
 
     /// Runs a script where its keys are, following them if they have moved.
@@ -153,7 +216,7 @@ impl Nodes {
         for _ in 0..REDIRECTIONS {
             let asking = asked.is_some();
             let node = asked.take().unwrap_or_else(|| self.map.load().by_place[self.places.index(place)].clone());
-            let link = match node.link(self.durability).await {
+            let link = match node.link(self.wanted).await {
                 Ok(link) => link,
                 Err(error) => {
                     self.remap_soon().await;
@@ -195,7 +258,7 @@ impl Nodes {
         let mut failure = None;
         let known: Vec<Arc<Node>> = self.map.load().by_address.values().cloned().collect();
         for node in known {
-            match node.link(self.durability).await {
+            match node.link(self.wanted).await {
                 Ok(link) => return self.remap(&link).await,
                 Err(error) => failure = Some(error),
             }
@@ -219,13 +282,16 @@ impl Nodes {
             let owner = ranges.iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
             let (_, _, address) = owner.ok_or_else(|| RedisError::from((ErrorKind::Io, "a slot has no master")))?;
             let node = by_address.entry(address.clone()).or_insert_with(|| {
-                old.by_address.get(address).cloned().unwrap_or_else(|| Node::new(self.info_of(address), &self.lives))
+                old.by_address
+                    .get(address)
+                    .cloned()
+                    .unwrap_or_else(|| Node::new(Address::Fixed(Box::new(self.info_of(address))), &self.lives))
             });
             by_place.push(node.clone());
         }
         for seed in &self.seeds {
             let address = seed.addr().to_string();
-            by_address.entry(address).or_insert_with(|| Node::new(seed.clone(), &self.lives));
+            by_address.entry(address).or_insert_with(|| Node::new(Address::Fixed(Box::new(seed.clone())), &self.lives));
         }
         self.map.store(Arc::new(Map { by_address, by_place }));
         *last = Some(Instant::now());
@@ -258,7 +324,7 @@ impl Nodes {
 
     fn node_at(&self, address: &str) -> Arc<Node> {
         let known = self.map.load().by_address.get(address).cloned();
-        known.unwrap_or_else(|| Node::new(self.info_of(address), &self.lives))
+        known.unwrap_or_else(|| Node::new(Address::Fixed(Box::new(self.info_of(address))), &self.lives))
     }
 
     /// A node of the cluster is spoken to as the first seed is.
@@ -267,13 +333,7 @@ impl Nodes {
         let Some((host, port)) = address.rsplit_once(':').and_then(|(h, p)| Some((h, p.parse().ok()?))) else {
             return seed;
         };
-        let host = host.to_owned();
-        let addr = if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = seed.addr() {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        } else {
-            ConnectionAddr::Tcp(host, port)
-        };
-        seed.set_addr(addr)
+        at(&seed, host.to_owned(), port)
     }
 }
 

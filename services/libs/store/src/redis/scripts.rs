@@ -119,6 +119,11 @@ scripts! {
 }
 
 impl Script {
+    /// Whether it may change something.
+    pub(super) fn writes(self) -> bool {
+        self.parts().0 != Kind::Reads
+    }
+
     /// The text for the node of a run id. Another node does not know it and answers NOSCRIPT: whoever speaks to
     /// a node that was restarted or replaced must look first, and cannot write by accident.
     pub(super) fn text(self, run_id: &str) -> String {

@@ -18,6 +18,8 @@ pub(super) enum Unfit {
     Eviction(String),
     #[error("it promises {found:?}, but {wanted:?} is configured; see appendonly and appendfsync")]
     Durability { found: Durability, wanted: Durability },
+    #[error("it would write without replicas; set min-replicas-to-write and min-replicas-max-lag")]
+    Alone,
     #[error("it is a replica")]
     Replica,
 }
@@ -31,6 +33,8 @@ pub(super) struct NodeInfo {
     version: String,
     policy: String,
     replica: bool,
+    /// It refuses writes while it has too few replicas.
+    needs_replicas: bool,
 }
 
 impl NodeInfo {
@@ -58,6 +62,8 @@ impl NodeInfo {
             version: field("redis_version"),
             policy: field("maxmemory_policy"),
             replica: field("role") == "slave",
+            // Only told by a node that was told to care.
+            needs_replicas: fields.contains_key("min_slaves_good_slaves"),
         }
     }
 
@@ -71,10 +77,15 @@ impl NodeInfo {
         if self.policy != "noeviction" {
             return Err(Unfit::Eviction(self.policy.clone()));
         }
-        if self.durability < wanted {
+        // A master that comes back empty would empty its replicas.
+        let alone = if wanted == Durability::Replicated { Durability::PageCache } else { wanted };
+        if self.durability < alone {
             return Err(Unfit::Durability { found: self.durability, wanted });
         }
-        if self.replica { Err(Unfit::Replica) } else { Ok(()) }
+        if self.replica {
+            return Err(Unfit::Replica);
+        }
+        if wanted == Durability::Replicated && !self.needs_replicas { Err(Unfit::Alone) } else { Ok(()) }
     }
 }
 
@@ -104,6 +115,11 @@ mod tests {
         assert!(of("noeviction", "allkeys-lru").unwrap().contains("allkeys-lru"));
         assert!(of("aof_enabled:1", "aof_enabled:0").unwrap().contains("Process"));
         assert!(of("role:master", "role:slave").unwrap().contains("replica"));
+        let replicated = |text: &str| refused(text, Some("everysec"), Durability::Replicated);
+        assert!(replicated(GOOD).unwrap().contains("min-replicas-to-write"));
+        let careful = GOOD.replace("role:", "min_slaves_good_slaves:1\r\nrole:");
+        assert_eq!(replicated(&careful), None);
+        assert!(replicated(&careful.replace("aof_enabled:1", "aof_enabled:0")).unwrap().contains("appendonly"));
         assert!(refused(GOOD, Some("everysec"), Durability::Fsync).unwrap().contains("Fsync"));
     }
 }
