@@ -28,7 +28,7 @@ struct Side {
 impl Side {
     async fn start(dir: &Path, name: &'static str) -> Side {
         let redis = RedisOptions { append_fsync: Some("always"), ..RedisOptions::default() };
-        let size = Size { routers: 1, gateways: 1, federations: 1 };
+        let size = Size { auths: 1, routers: 1, gateways: 1, federations: 1 };
         let fleet = Fleet::start_sized(redis, size).await;
         let dir = dir.join(name);
         std::fs::create_dir(&dir).unwrap();

@@ -27,7 +27,7 @@ async fn killed_processes_lose_and_reorder_nothing() {
             sleep(moment(u32::try_from(number).unwrap())).await;
             match victim {
                 "redis" => fleet.redis.restart(),
-                "auth" => restart(&mut fleet.auth).await,
+                "auth" => restart(&mut fleet.auths[0]).await,
                 "router" => restart(&mut fleet.routers[number % 2]).await,
                 _ => restart(&mut fleet.gateways[number / 2 % 2]).await,
             }

@@ -12,6 +12,7 @@ mod manifests;
 mod older_client;
 mod older_peer;
 mod page;
+mod rehearsal;
 mod revocation;
 mod secured;
 

@@ -21,7 +21,7 @@ async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_noth
     daemon.ack(&events).await;
 
     // The gateways lose sight of auth; a revocation is made in the meantime, as a second auth would make it.
-    fleet.auth.signal("-STOP");
+    fleet.auths[0].signal("-STOP");
     eventually("the gateway wants no more traffic", async || {
         (fleet.gateways[0].page("/readyz").await != 200).then_some(())
     })
@@ -31,8 +31,8 @@ async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_noth
     assert!(daemon.is_silent(Duration::from_secs(1)).await, "whether it is revoked is not known");
     assert!(revoked.is_silent(Duration::from_millis(10)).await);
 
-    fleet.auth.kill().await;
-    fleet.auth.start().await;
+    fleet.auths[0].kill().await;
+    fleet.auths[0].start().await;
     let operator = fleet.operator_token().await;
     let target = Target::OrchestratorId("rena".into());
     let revoke =

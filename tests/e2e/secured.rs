@@ -136,6 +136,10 @@ fn a_service_of_waystation_can_do_with_redis_only_what_it_must() {
         denied(connection.set("somebody-elses", 1), "keys of others");
         denied(redis::cmd("PUBLISH").arg("c").arg("m").query(&mut connection), "channels");
     }
+    for user in ["auth", "router", "federation"] {
+        let replicas: u32 = redis::cmd("WAIT").arg(0).arg(10).query(&mut connect(user)).unwrap();
+        assert_eq!(replicas, 0, "{user} may wait for replicas");
+    }
     let mut auth = connect("auth");
     denied(auth.hset("m:{p0000}:acme/orla:h", "n", 0), "auth writes no mailbox");
     denied(auth.get("m:{p0000}:acme/orla:h"), "and reads none");

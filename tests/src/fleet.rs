@@ -55,12 +55,14 @@ pub struct ServiceProcess {
 /// A deployment.
 pub struct Fleet {
     pub redis: Kept,
-    pub auth: ServiceProcess,
+    pub auths: Vec<ServiceProcess>,
     pub routers: Vec<ServiceProcess>,
     pub gateways: Vec<ServiceProcess>,
     pub federations: Vec<ServiceProcess>,
     api_key: (String, String),
     service_token: String,
+    /// What daemons connect to in place of a gateway.
+    front: Option<String>,
     /// Plain addresses behind which secured ones are.
     doors: HashMap<String, String>,
     _secrets: TempDir,
@@ -76,6 +78,7 @@ pub struct Security<'a> {
 /// How many there are of each.
 #[derive(Clone, Copy)]
 pub struct Size {
+    pub auths: usize,
     pub routers: usize,
     pub gateways: usize,
     pub federations: usize,
@@ -83,7 +86,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Size {
-        Size { routers: 2, gateways: 2, federations: 0 }
+        Size { auths: 1, routers: 2, gateways: 2, federations: 0 }
     }
 }
 
@@ -214,7 +217,7 @@ impl ServiceProcess {
     /// SIGTERM; answers the exit code.
     pub async fn terminate(&mut self) -> i32 {
         self.signal("-TERM");
-        let ended = tokio::time::timeout(PATIENCE, self.child.take().unwrap().wait_with_output()).await;
+        let ended = tokio::time::timeout(2 * PATIENCE, self.child.take().unwrap().wait_with_output()).await;
         ended.expect("it ends in time").unwrap().status.code().unwrap_or(-1)
     }
 
@@ -301,7 +304,7 @@ impl Fleet {
         let mut fleet = Fleet::spawn(Kept::One(redis), shape).await;
         // Tests are no service: their bridges show a certificate that names the machine.
         let host = authority.host("tests");
-        let mut secured: Vec<(String, &str)> = vec![(fleet.auth.address.clone(), "h2")];
+        let mut secured: Vec<(String, &str)> = vec![(fleet.auths[0].address.clone(), "h2")];
         secured.extend(fleet.routers.iter().map(|router| (router.address.clone(), "h2")));
         secured.extend(fleet.federations.iter().map(|federation| (federation.address.clone(), "h2")));
         secured.extend(fleet.gateways.iter().map(|gateway| (gateway.address.clone(), "http/1.1")));
@@ -336,11 +339,12 @@ impl Fleet {
             ("federation_secret_file", file),
             ("bootstrap_token_file", file),
         ];
-        let mut auth = process("auth", "grpc", &of_auth);
         let backends = secrets.path().join("auth.toml");
         std::fs::write(&backends, BACKENDS.replace("SECRET", file)).unwrap();
-        auth.config = Some(backends);
-        let auth_url = format!("{scheme}://{}", auth.address);
+        let auth = || ServiceProcess { config: Some(backends.clone()), ..process("auth", "grpc", &of_auth) };
+        let mut auths: Vec<_> = (0..shape.size.auths).map(|_| auth()).collect();
+        let auth_urls: Vec<String> = auths.iter().map(|auth| format!("{scheme}://{}", auth.address)).collect();
+        let auth_url = auth_urls.join(",");
         let router = || process("router", "grpc", &[("secret_file", file), ("auth", auth_url.as_str())]);
         let mut routers: Vec<_> = (0..shape.size.routers).map(|_| router()).collect();
         let router_urls: Vec<String> = routers.iter().map(|router| format!("{scheme}://{}", router.address)).collect();
@@ -369,7 +373,9 @@ impl Fleet {
             process("gateway", "public", &settings)
         };
         let mut gateways: Vec<_> = (0..shape.size.gateways).map(|_| gateway()).collect();
-        auth.start().await;
+        for auth in &mut auths {
+            auth.start().await;
+        }
         for service in routers.iter_mut().chain(&mut gateways).chain(&mut federations) {
             service.spawn();
         }
@@ -378,12 +384,23 @@ impl Fleet {
         }
         let unknown = (String::new(), String::new());
         let (doors, service_token) = (HashMap::new(), String::new());
-        Fleet { redis, auth, routers, gateways, federations, api_key: unknown, service_token, doors, _secrets: secrets }
+        Fleet {
+            redis,
+            auths,
+            routers,
+            gateways,
+            federations,
+            api_key: unknown,
+            service_token,
+            front: None,
+            doors,
+            _secrets: secrets,
+        }
     }
 
     /// Makes what a tenant needs.
     async fn meet(&mut self) {
-        let auth = self.reach(&self.auth.address);
+        let auth = self.reach(&self.auths[0].address);
         (self.api_key, self.service_token) = bootstrap(&auth).await.unwrap();
     }
 
@@ -399,7 +416,7 @@ impl Fleet {
 
     /// The token of a service.
     pub async fn service_token(&self, service: &str) -> String {
-        let auth = self.reach(&self.auth.address);
+        let auth = self.reach(&self.auths[0].address);
         let mut client = AuthServiceClient::new(waystation_rpc::channel(&auth, &Default::default()).unwrap());
         let request = IssueServiceTokenRequest { service: service.into(), secret: SECRET.into(), ..Default::default() };
         client.issue_service_token(request).await.unwrap().into_inner().access_token
@@ -413,13 +430,13 @@ impl Fleet {
             gateway_url: self.url(gateway),
             http_url,
             router: self.reach(&self.routers[router].address),
-            auth: self.reach(&self.auth.address),
+            auth: self.reach(&self.auths[0].address),
             federation: self.federations.first().map_or(String::new(), |one| self.reach(&one.address)),
             gateway: String::new(),
             admin: waystation_standalone::AdminPages {
                 gateway: admin(&self.gateways[gateway]),
                 router: admin(&self.routers[router]),
-                auth: admin(&self.auth),
+                auth: admin(&self.auths[0]),
                 federation: String::new(),
             },
             organization_id: ORGANIZATION.to_owned(),
@@ -436,8 +453,16 @@ impl Fleet {
         self.reach(&self.gateways[gateway].address)
     }
 
+    /// From now on daemons connect to this address, which leads to any gateway.
+    pub fn stand_behind(&mut self, front: &str) {
+        self.front = Some(format!("ws://{front}/daemon/ws"));
+    }
+
     /// Where daemons connect to a gateway.
     pub fn url(&self, gateway: usize) -> String {
+        if let Some(front) = &self.front {
+            return front.clone();
+        }
         format!("{}/daemon/ws", self.reach(&self.gateways[gateway].address).replacen("http", "ws", 1))
     }
 
@@ -464,14 +489,14 @@ impl Fleet {
 
     /// Makes organization and key anew, after the store has forgotten them.
     pub async fn bootstrap_again(&mut self) {
-        let auth = self.reach(&self.auth.address);
+        let auth = self.reach(&self.auths[0].address);
         let made = eventually("auth answers again", async || bootstrap(&auth).await.ok()).await;
         (self.api_key, self.service_token) = made;
     }
 
     /// Every process, the Redis included.
     pub fn pids(&self) -> Vec<u32> {
-        let services = std::iter::once(&self.auth).chain(&self.routers).chain(&self.gateways).chain(&self.federations);
+        let services = self.auths.iter().chain(&self.routers).chain(&self.gateways).chain(&self.federations);
         let ids = services.filter_map(|service| service.child.as_ref()?.id());
         ids.chain(self.redis.pids()).collect()
     }
@@ -479,7 +504,7 @@ impl Fleet {
     /// Every process of Waystation.
     pub fn services(&mut self) -> impl Iterator<Item = &mut ServiceProcess> {
         let others = self.routers.iter_mut().chain(&mut self.gateways).chain(&mut self.federations);
-        std::iter::once(&mut self.auth).chain(others)
+        self.auths.iter_mut().chain(others)
     }
 }
 

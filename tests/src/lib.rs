@@ -18,6 +18,7 @@ mod peer;
 mod platform;
 mod probe;
 pub mod process;
+pub mod proxy;
 mod rest;
 mod stream;
 pub mod subscribers;

@@ -210,10 +210,12 @@ impl Driver {
         if let Some(token) = self.token.clone().filter(lasts) {
             return Ok(Ok(token));
         }
-        let occasion = match (&self.token, self.refusals) {
-            (_, 1..) => Occasion::Refused,
-            (None, 0) => Occasion::First,
-            (Some(_), 0) => Occasion::Renewal,
+        let has_ended = |token: &Token| token.expires.is_some_and(|expires| expires <= now().wall);
+        let occasion = match &self.token {
+            _ if self.refusals > 0 => Occasion::Refused,
+            Some(token) if has_ended(token) => Occasion::Refused,
+            Some(_) => Occasion::Renewal,
+            None => Occasion::First,
         };
         let tokens = self.tokens.clone();
         match self.meanwhile(async move { tokens.token(occasion).await }).await? {

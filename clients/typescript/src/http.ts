@@ -4,6 +4,30 @@ import type { Frame } from './types.js';
 /** A stream brings a comment each 15 s, a poll an answer after 25 s. */
 const QUIET = 35_000;
 
+/** Names of close codes, as an answer says them when it ends a session (docs/protocol.md, "Close codes"). */
+const CLOSES: Record<string, number> = {
+  AUTH_FAILED: 4001,
+  AUTH_TIMEOUT: 4002,
+  TOKEN_EXPIRED: 4003,
+  RATE_LIMITED: 4004,
+  INSUFFICIENT_SCOPE: 4005,
+  SESSION_TERMINATED: 4006,
+  SLOW_CONSUMER: 4008,
+  SUPERSEDED: 4009,
+  HEARTBEAT_TIMEOUT: 4010,
+  DUPLICATE_IDENTITY: 4011,
+  RESTARTING: 4012,
+  OVERLOADED: 4013,
+};
+const STATUSES: Record<number, number> = { 401: 4003, 403: 4005, 429: 4004 };
+
+/** The close that a WebSocket would have got. */
+async function closeOf(response: Response): Promise<[code: number, reason: string]> {
+  const text = (await response.text()).slice(0, 123);
+  const name = /"code":"(\w+)"/.exec(text)?.[1] ?? '';
+  return [(response.status === 409 ? CLOSES[name] : STATUSES[response.status]) ?? 1006, text];
+}
+
 /** An item of REST and SSE as the frame that a WebSocket would bring. */
 function frameOf(item: any): Frame {
   if (item.type === 'system.gap') return { type: 'gap', payload: item.payload };
@@ -57,9 +81,6 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
       },
       ...(body && { body: JSON.stringify(body) }),
     });
-  /** The close that a WebSocket would have got. */
-  const closeOf = (status: number): number => ({ 401: 4003, 403: 4005, 429: 4004 })[status] ?? 1006;
-
   /** A new connection begins where the last frame ended. */
   const read = async (): Promise<void> => {
     let first = true;
@@ -82,7 +103,7 @@ export function openHttp(world: World, name: 'sse' | 'poll', auth: () => Frame, 
       try {
         const path = `/api/daemon/events?${query}`;
         const response = await request('GET', path, undefined, signal, name === 'sse' ? 'text/event-stream' : undefined);
-        if (!response.ok) return end(closeOf(response.status), (await response.text()).slice(0, 123));
+        if (!response.ok) return end(...(await closeOf(response)));
         if (name === 'sse') {
           for await (const [event, data] of serverSent(response.body!, heard)) {
             const payload = JSON.parse(data);

@@ -26,7 +26,7 @@ export class TokenKeeper {
   /** Makes sure that there is one that lasts. */
   async need(): Promise<void> {
     if (this.token && !(this.expires! - Date.now() < NEARLY_OVER)) return;
-    await this.get(this.#refusals ? 'refused' : this.token ? 'renewal' : 'first');
+    await this.get(this.#refusals || this.expires! < Date.now() ? 'refused' : this.token ? 'renewal' : 'first');
   }
 
   async get(occasion: Occasion): Promise<void> {

@@ -10,7 +10,7 @@ export type Data = Record<string, unknown>;
 /** Whom a message is for. */
 export type Target = { orchestratorId: string } | { channelId: string };
 
-/** Why a token is wanted: there is none, the present one ends soon, or it was refused (the same again would not do). */
+/** Why a token is wanted: there is none, the present one ends soon, or it was refused or has ended (the same again would not do). */
 export type Occasion = 'first' | 'renewal' | 'refused';
 
 /** An access token, and when it ends; without that its claim `exp` is read. */

@@ -11,7 +11,7 @@ import { FileStore } from '../src/node/index.js';
 import { MemoryStore, Outbox } from '../src/outbox.js';
 import { Retry } from '../src/retry.js';
 import { Subscriptions } from '../src/subscriptions.js';
-import type { FeedEvent, KeyValueStore, Overflow, Priority, SendResult, WaystationError } from '../src/types.js';
+import type { FeedEvent, KeyValueStore, Occasion, Overflow, Priority, SendResult, WaystationError } from '../src/types.js';
 import { Watch } from '../src/watch.js';
 
 test('ranges are a set', () => {
@@ -250,4 +250,39 @@ test('what must go when a page closes goes with a header, and stays kept until i
   assert.equal(listeners.pagehide, undefined);
   delete page.addEventListener;
   delete page.removeEventListener;
+});
+
+test('a session that ends on the way without a socket ends as a socket would', async () => {
+  for (const [code, occasions, stops] of [
+    ['TOKEN_EXPIRED', ['first', 'refused'], false],
+    ['SUPERSEDED', ['first'], true],
+  ] as const) {
+    const asked: Occasion[] = [];
+    let answers = 0;
+    const client = new Waystation({
+      url: 'ws://gateway',
+      orchestratorId: 'o',
+      daemonId: 'd',
+      getToken: (occasion) => (asked.push(occasion), 't'),
+      transports: ['poll'],
+      fetch: (async (_: string, init?: RequestInit) => {
+        if (init?.method !== 'GET') return new Response('{}');
+        answers += 1;
+        if (answers === 2) return new Response(JSON.stringify({ code, error: `the session has ended: ${code}` }), { status: 409 });
+        if (answers > 3) await new Promise((resolve) => init.signal?.addEventListener('abort', resolve));
+        return new Response('{"events":[]}');
+      }) as typeof fetch,
+      store: new MemoryStore(),
+      random: () => 0,
+    });
+    const ended = new Promise<string>((resolve) => {
+      client.on('stopped', ({ message }) => resolve(message));
+      client.on('connected', () => answers > 2 && resolve('again'));
+    });
+    client.connect();
+    const how = await ended;
+    assert.equal(how.includes(code), stops, how);
+    assert.deepEqual(asked, occasions);
+    client.close();
+  }
 });
