@@ -3,7 +3,7 @@
 use serde_json::json;
 use tonic::Code;
 use waystation_proto::gateway::v1::*;
-use waystation_tests::{Backend, Cell, eventually, frame};
+use waystation_tests::{Backend, Cell, KeptAlive, eventually, frame, log_in};
 
 fn list() -> ListConnectionsRequest {
     ListConnectionsRequest::default()
@@ -96,6 +96,9 @@ async fn a_drain_tells_everybody_when_to_come_back_and_admits_nobody() {
     let long = prost_types::Duration { seconds: 601, nanos: 0 };
     let refused = operator.gateway.drain(DrainRequest { spread: Some(long) }).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    let bearer = format!("Bearer {}", log_in(&cell.dev, "orla").await["accessToken"].as_str().unwrap());
+    let mut line = KeptAlive::to(&cell.dev.http_url).await;
+    line.ask("/.well-known/jwks.json", &[]).await;
     let spread = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     assert_eq!(operator.gateway.drain(DrainRequest { spread }).await.unwrap().into_inner().sessions, 1);
     let reconnect = daemon.next_of("reconnect").await;
@@ -104,6 +107,11 @@ async fn a_drain_tells_everybody_when_to_come_back_and_admits_nobody() {
     let stats = operator.gateway.get_stats(GetStatsRequest {}).await.unwrap().into_inner();
     assert!(stats.draining && stats.leased);
     assert!(!waystation_tests::wants_traffic(&cell.dev.gateway).await);
+    // Who keeps a connection is not let in by it.
+    for accept in ["application/json", "text/event-stream"] {
+        let asked = line.ask("/api/daemon/events", &[("authorization", &bearer), ("accept", accept)]).await;
+        assert!(asked.starts_with("HTTP/1.1 503") && asked.contains("retry-after: 1"), "{asked}");
+    }
     let host = cell.dev.gateway_url.strip_prefix("ws://").unwrap().split('/').next().unwrap().to_owned();
     let stream = tokio::net::TcpStream::connect(host).await.unwrap();
     assert!(tokio_tungstenite::client_async(cell.dev.gateway_url.as_str(), stream).await.is_err());

@@ -1,5 +1,7 @@
 //! What operators and tools find: health, readiness, metrics, reflection, the policy table.
 
+use std::collections::BTreeMap;
+
 use http::Request;
 use prost::Message as _;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -19,12 +21,53 @@ async fn admin_pages_tell_health_and_metrics() {
         }
     }
     eventually("the metrics count it", async || {
-        let metrics = http(&cell.dev.admin.router, Request::get("/metrics").body(String::new()).unwrap()).await;
-        let text = String::from_utf8(metrics.into_body()).unwrap();
+        let text = metrics(&cell.dev.admin.router, "application/openmetrics-text;version=1.0.0").await;
         let counted = text.contains("waystation_messages_routed_total{outcome=\"Queued\"} 1");
         (counted && text.contains("waystation_conservation_delta 0") && text.ends_with("# EOF\n")).then_some(())
     })
     .await;
+}
+
+async fn metrics(base: &str, accept: &str) -> String {
+    let request = Request::get("/metrics").header("accept", accept).body(String::new()).unwrap();
+    String::from_utf8(http(base, request).await.into_body()).unwrap()
+}
+
+/// Dashboards and alerts are built on these names: docs/operations.md has each, with its kind and its labels' values.
+#[tokio::test]
+async fn every_metric_is_documented_and_has_few_labels() {
+    let cell = Cell::start().await;
+    let mut daemon = cell.daemon("orla", "d1").await;
+    cell.backend().route("orla", 1).await;
+    let events = daemon.events(1).await;
+    daemon.ack(&events).await;
+    let page = include_str!("../../docs/operations.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `waystation_"));
+    let documented: BTreeMap<String, String> = rows
+        .map(|row| {
+            let mut cells = row.split(" | ");
+            let (name, kind) = (cells.next().unwrap(), cells.next().unwrap());
+            let name = name.split(['`', '{']).next().unwrap();
+            (format!("waystation_{name}"), kind.to_owned())
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    // The embedded store makes no calls.
+    let (calls, admin) = ("waystation_store_calls".to_owned(), &cell.dev.admin);
+    found.insert(calls.clone(), documented[&calls].clone());
+    for base in [&admin.gateway, &admin.router, &admin.auth, &admin.federation] {
+        for line in metrics(base, "text/plain").await.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+                found.insert(name.to_owned(), kind.to_owned());
+            }
+            let labels =
+                line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+            for tenant in ["orla", "d1", cell.dev.organization_id.as_str()] {
+                assert!(!labels.split('"').any(|value| value == tenant), "a tenant is a label: {line}");
+            }
+        }
+    }
+    assert_eq!(found, documented);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub use peer::Peer;
 pub use platform::{Platform, issuer};
 pub use probe::wants_traffic;
 pub use process::Process;
-pub use rest::{hs256, http, log_in, post, try_http};
+pub use rest::{KeptAlive, hs256, http, log_in, post, try_http};
 pub use stream::{Sse, SseEvent};
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use waystation_standalone::DevFile;
 
@@ -72,4 +73,26 @@ pub fn hs256(claims: &Value, secret: &str) -> String {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
     let mac = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
     format!("{signed}.{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(mac))
+}
+
+/// A connection that stays for many requests.
+pub struct KeptAlive(TcpStream);
+
+impl KeptAlive {
+    pub async fn to(base: &str) -> KeptAlive {
+        KeptAlive(TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap())
+    }
+
+    /// The head of the answer to a GET, and as much of its body as came with it.
+    pub async fn ask(&mut self, path: &str, headers: &[(&str, &str)]) -> String {
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        self.0.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 16 * 1024];
+        let count = self.0.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    }
 }

@@ -89,6 +89,8 @@ pub struct Session {
     last_traffic: Option<Instant>,
     /// See [`Health`].
     latency: Option<Duration>,
+    /// From sending to acknowledgement, since it was last asked.
+    took: Vec<Duration>,
     received: u64,
     refused: u64,
     reported: (Option<ReportedStatus>, Option<Bytes>),
@@ -172,6 +174,7 @@ impl Session {
             last_heartbeat: None,
             last_traffic: None,
             latency: None,
+            took: Vec::new(),
             received: 0,
             refused: 0,
             reported: (None, None),
@@ -334,6 +337,12 @@ impl Session {
     pub fn is_caught_up(&self) -> bool {
         let is_behind = self.fence > 0 && (self.is_behind() || self.replay.is_some());
         !is_behind && self.reading.is_none() && self.commands.is_empty() && self.follower.is_settled()
+    }
+
+    /// How long each message that was acknowledged since the last call had been with the client. Sessions keep no room for
+    /// them: most are idle.
+    pub fn take_times(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.took)
     }
 
     /// Whether the client was told to come back elsewhere.

@@ -1,7 +1,7 @@
 //! What auth counts.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use waystation_telemetry::metrics::{Counter, Family, Registry};
+use waystation_telemetry::metrics::{Counter, Family, Registry, begin};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -31,6 +31,9 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics::default();
         registry.register("waystation_auth_logins", "Logins by kind and outcome", metrics.logins.clone());
+        for kind in [Kind::Daemon, Kind::Service, Kind::Refresh] {
+            begin(&metrics.logins, [Accepted::Yes, Accepted::No].map(|accepted| LoginLabels { kind, accepted }));
+        }
         metrics
     }
 

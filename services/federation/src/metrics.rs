@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use waystation_domain::federation::{DelegationState, Reported};
-use waystation_telemetry::metrics::{Counter, Family, Registry};
+use waystation_telemetry::metrics::{Counter, Family, Registry, begin};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -24,6 +24,17 @@ struct ReportLabels {
     outcome: &'static str,
 }
 
+impl ReportLabels {
+    fn of(reported: Reported) -> ReportLabels {
+        let outcome = match reported {
+            Reported::Taken => "taken",
+            Reported::Known => "known",
+            Reported::Late => "late",
+        };
+        ReportLabels { outcome }
+    }
+}
+
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics::default();
@@ -34,6 +45,9 @@ impl Metrics {
         add("waystation_broadcasts", "Broadcasts that were said", &metrics.broadcast);
         registry.register("waystation_delegations_ended", "Delegations by how they ended", metrics.ended.clone());
         registry.register("waystation_delegation_reports", "Reports of assignees", metrics.reports.clone());
+        let ends = DelegationState::ALL.into_iter().filter(|state| state.is_terminal());
+        begin(&metrics.ended, ends.map(|state| StateLabels { state: state.name() }));
+        begin(&metrics.reports, [Reported::Taken, Reported::Known, Reported::Late].map(ReportLabels::of));
         metrics
     }
 
@@ -46,12 +60,7 @@ impl Metrics {
     }
 
     pub(crate) fn reported(&self, reported: Reported) {
-        let outcome = match reported {
-            Reported::Taken => "taken",
-            Reported::Known => "known",
-            Reported::Late => "late",
-        };
-        self.reports.get_or_create(&ReportLabels { outcome }).inc();
+        self.reports.get_or_create(&ReportLabels::of(reported)).inc();
     }
 
     pub(crate) fn conflicted(&self) {

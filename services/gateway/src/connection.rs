@@ -147,9 +147,12 @@ async fn log_in(parts: &Parts, socket: &mut Socket, address: IpAddr) -> Result<B
             socket.send(&rejected(rejection, message)).await;
             Err(Some(rejection.close_code()))
         }
-        Err(failed @ (OpenFailed::DuplicateIdentity | OpenFailed::Superseded | OpenFailed::Unavailable)) => {
-            Err(Some(failed.close_code()))
-        }
+        Err(
+            failed @ (OpenFailed::DuplicateIdentity
+            | OpenFailed::Superseded
+            | OpenFailed::Unavailable
+            | OpenFailed::Draining),
+        ) => Err(Some(failed.close_code())),
     }
 }
 
@@ -255,6 +258,10 @@ struct Newcomer {
 
 impl Newcomer {
     async fn open(self, parts: &Parts) -> Result<Box<Live>, OpenFailed> {
+        // New connections are not admitted then, but one that stood before may ask for a session now.
+        if parts.lease.is_draining() {
+            return Err(OpenFailed::Draining);
+        }
         let session: SessionId = parts.context.entropy.id().parse().map_err(|_| OpenFailed::Unavailable)?;
         // Registered first: a push may come before the answer.
         let registration = parts.registry.register(session.clone(), self.claims.clone(), self.token.clone());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{Parts, lease};
 
@@ -39,8 +39,14 @@ async fn send_away(parts: Parts, spread: Duration) {
         handle.send_away(parts.context.entropy.within(APART));
     }
     // Who was just logging in when it began.
-    for handle in parts.registry.not_yet_sent_away() {
-        handle.send_away(parts.context.entropy.within(APART));
+    loop {
+        for handle in parts.registry.not_yet_sent_away() {
+            handle.send_away(parts.context.entropy.within(APART));
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = parts.context.lifecycle.stopping() => return,
+        }
     }
 }
 
@@ -49,6 +55,6 @@ pub(crate) async fn drain(parts: &Parts, grace: Duration) {
     let begun = parts.context.clock.instant();
     begin(parts, parts.config.limits.drain_spread.min(grace.saturating_sub(PATIENCE * 2))).await;
     while parts.registry.len() > 0 && parts.context.clock.instant() - begun < grace {
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
 }

@@ -123,6 +123,8 @@ pub(crate) enum OpenFailed {
     Superseded,
     /// Nobody could tell now.
     Unavailable,
+    /// This gateway stops.
+    Draining,
 }
 
 impl OpenFailed {
@@ -133,6 +135,7 @@ impl OpenFailed {
             OpenFailed::DuplicateIdentity => CloseCode::DuplicateIdentity,
             OpenFailed::Superseded => CloseCode::Superseded,
             OpenFailed::Unavailable => CloseCode::Overloaded,
+            OpenFailed::Draining => CloseCode::Restarting,
         }
     }
 
@@ -144,7 +147,7 @@ impl OpenFailed {
             OpenFailed::Rejected(AuthRejection::AuthFailed | AuthRejection::InsufficientScope) => Some(Ending::Revoked),
             OpenFailed::DuplicateIdentity => Some(Ending::DuplicateIdentity),
             OpenFailed::Superseded => Some(Ending::Superseded),
-            OpenFailed::Unavailable => None,
+            OpenFailed::Unavailable | OpenFailed::Draining => None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What router counts.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use waystation_store::mailbox::Totals;
-use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry};
+use waystation_telemetry::metrics::{Counter, Family, Gauge, Histogram, Registry, begin, time_buckets};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -10,12 +12,23 @@ pub(crate) struct Metrics {
     published: Family<PublishedLabels, Counter>,
     bridged: Family<PublishedLabels, Counter>,
     pub(crate) acknowledged: Counter,
+    delivery: Delivery,
+    dead: Counter,
     pub(crate) pushes: Counter,
     pub(crate) dropped_pushes: Counter,
     mailboxes: Gauge,
     resident: Gauge,
     conservation: Gauge,
     store_calls: Family<CallLabels, Gauge>,
+}
+
+#[derive(Clone, Debug)]
+struct Delivery(Histogram);
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        Delivery(Histogram::new(time_buckets()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,8 +68,12 @@ impl Metrics {
         let metrics = Metrics::default();
         let mut add = |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
         add("waystation_messages_acknowledged", "Messages acknowledged by daemons", &metrics.acknowledged);
+        add("waystation_messages_dead", "Messages that became dead letters", &metrics.dead);
         add("waystation_pushes", "Hints sent to gateways", &metrics.pushes);
         add("waystation_pushes_dropped", "Hints dropped because a queue was full", &metrics.dropped_pushes);
+        let help =
+            "Time from acceptance to acknowledgement, in seconds; what waits for a daemon that is away counts too";
+        registry.register("waystation_delivery_seconds", help, metrics.delivery.0.clone());
         registry.register("waystation_messages_routed", "Messages by outcome", metrics.routed.clone());
         registry.register("waystation_events_published", "Events by outcome", metrics.published.clone());
         let help = "Events that publishers by Redis said, by outcome";
@@ -67,6 +84,12 @@ impl Metrics {
         add("waystation_conservation_delta", "Messages unaccounted for: 0, always", &metrics.conservation);
         let help = "Calls to the store since the start, by operation";
         registry.register("waystation_store_calls", help, metrics.store_calls.clone());
+        let outcomes = [Outcome::Dispatched, Outcome::Queued, Outcome::Duplicate, Outcome::Refused];
+        begin(&metrics.routed, outcomes.map(|outcome| RoutedLabels { outcome }));
+        let outcomes = [EventOutcome::Published, EventOutcome::Duplicate, EventOutcome::Refused];
+        for events in [&metrics.published, &metrics.bridged] {
+            begin(events, outcomes.map(|outcome| PublishedLabels { outcome }));
+        }
         metrics
     }
 
@@ -86,6 +109,13 @@ impl Metrics {
 
     pub(crate) fn bridged(&self, outcome: EventOutcome) {
         self.bridged.get_or_create(&PublishedLabels { outcome }).inc();
+    }
+
+    pub(crate) fn settled(&self, took: &[Duration], dead: u64) {
+        for time in took {
+            self.delivery.0.observe(time.as_secs_f64());
+        }
+        self.dead.inc_by(dead);
     }
 
     pub(crate) fn totals(&self, totals: Totals) {

@@ -356,6 +356,7 @@ impl SessionApi {
             return;
         }
         self.0.stats.settled(&mailbox.organization, &settled.took, settled.dead);
+        self.0.metrics.settled(&settled.took, settled.dead);
         let tell = |kind, count| {
             if count > 0 {
                 self.0.activities.tell(kind, about(mailbox), |activity| activity.count = count);

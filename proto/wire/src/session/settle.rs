@@ -141,14 +141,19 @@ impl Session {
 
     fn acknowledged(&mut self, held: &Held, now: Instant) {
         self.settling.ack(held.position);
-        self.latency = Some(now.saturating_duration_since(held.since));
+        self.note_time(now.saturating_duration_since(held.since));
+    }
+
+    fn note_time(&mut self, took: Duration) {
+        self.latency = Some(took);
+        self.took.push(took);
     }
 
     fn take_ack_of(&mut self, id: &MessageId, confirm: bool, now: Instant) -> Judged {
         let which = match self.in_flight.acknowledge(id) {
             Acked::Entry(position, since) => {
                 self.settling.ack(position);
-                self.latency = Some(now.saturating_duration_since(since));
+                self.note_time(now.saturating_duration_since(since));
                 MessageRef::Position(position)
             }
             Acked::Gaps(mark) => {

@@ -166,6 +166,7 @@ impl Live {
                 Happened::Received(Incoming::Frame(received)) => {
                     self.note_heartbeat(&received);
                     self.session.handle_frame(received, now);
+                    self.parts.metrics.acknowledged(&self.session.take_times());
                 }
                 Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
                 Happened::Received(Incoming::Flushed) => {}
@@ -240,7 +241,10 @@ impl Live {
             Event::Report(to) => drop(to.send(self.report(socket, now))),
             Event::Push(push) => self.session.handle_push(*push, now),
             Event::Feed(news) => self.session.handle_feed(news),
-            Event::Acknowledged(ids) => self.session.handle_acknowledged(&ids, now),
+            Event::Acknowledged(ids) => {
+                self.session.handle_acknowledged(&ids, now);
+                self.parts.metrics.acknowledged(&self.session.take_times());
+            }
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
                 let after = Duration::from_millis(after.into());

@@ -222,7 +222,7 @@ fn not_opened(failed: OpenFailed) -> Refusal {
             "two instances of this daemon keep displacing each other",
         ),
         OpenFailed::Superseded => refuse(StatusCode::CONFLICT, "SUPERSEDED", "a newer connection of this daemon lives"),
-        OpenFailed::Unavailable => Refusal::from(unavailable()).later(Duration::from_secs(1)),
+        OpenFailed::Unavailable | OpenFailed::Draining => Refusal::from(unavailable()).later(Duration::from_secs(1)),
     }
 }
 

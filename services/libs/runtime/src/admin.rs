@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use waystation_telemetry::metrics::{self, Registry};
+use waystation_telemetry::metrics::{self, Format, Gauge, Registry};
 
 use crate::Context;
 
@@ -39,14 +39,17 @@ impl Readiness {
 #[derive(Clone)]
 struct Admin {
     readiness: Readiness,
+    ready: Gauge,
     registry: Arc<Registry>,
 }
 
 impl Context {
     /// Serves the admin page until the service stops.
-    pub fn serve_admin(&self, listener: TcpListener, registry: Registry) {
+    pub fn serve_admin(&self, listener: TcpListener, mut registry: Registry) {
         let stop = self.lifecycle.clone();
-        let admin = Admin { readiness: self.readiness.clone(), registry: Arc::new(registry) };
+        let ready = Gauge::default();
+        registry.register("waystation_ready", "Whether it wants traffic: 1 or 0", ready.clone());
+        let admin = Admin { readiness: self.readiness.clone(), ready, registry: Arc::new(registry) };
         self.lifecycle.spawn_vital("admin", async move {
             let serving = axum::serve(listener, admin.routes());
             // Keep-alive connections of scrapers do not hold up the stop.
@@ -75,6 +78,9 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-async fn show_metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::encode(&admin.registry))
+async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::wanted(accept);
+    admin.ready.set(admin.readiness.is_ready().into());
+    ([(header::CONTENT_TYPE, format.content_type())], metrics::encode(&admin.registry, format))
 }

@@ -108,6 +108,17 @@ pub enum DelegationState {
 }
 
 impl DelegationState {
+    /// Every state.
+    pub const ALL: [DelegationState; 7] = [
+        DelegationState::Pending,
+        DelegationState::Active,
+        DelegationState::Completed,
+        DelegationState::Failed,
+        DelegationState::Cancelled,
+        DelegationState::Expired,
+        DelegationState::Rejected,
+    ];
+
     /// Whether nothing follows.
     pub fn is_terminal(self) -> bool {
         !matches!(self, DelegationState::Pending | DelegationState::Active)
