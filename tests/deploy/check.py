@@ -6,6 +6,7 @@ FOLDER gets the services' configurations from what was rendered (<values>/<servi
 (compose/<service>.env), for those who check them further. --write renews deploy/kustomize/base. Ends with 1 if anything is wrong, and says all of it.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ BASE = DEPLOY / "kustomize/base/waystation.yaml"
 # The oldest that is promised, and a current one.
 VERSIONS = ["1.32", "1.37"]
 # Their definitions are not part of Kubernetes.
-CUSTOM = {"Certificate", "HTTPRoute", "ServiceMonitor"}
+CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ServiceMonitor"}
 WARNING = 2
 
 problems = []
@@ -114,6 +115,23 @@ def check_with(*command):
         wrong(command[0], (ran.stdout + ran.stderr).strip())
 
 
+def check_alerts(rendered):
+    """promtool judges the rules; every alert has a section of its own, and every metric of theirs is one of ours."""
+    rules = DEPLOY / "alerts/waystation.yaml"
+    check_with("promtool", "check", "rules", str(rules))
+    check_with("promtool", "test", "rules", str(DEPLOY / "alerts/tests.yaml"))
+    groups = yaml.safe_load(rules.read_text())["groups"]
+    page = (DEPLOY.parent / "docs/operations.md").read_text()
+    known = {name for row in re.findall(r"^\| `(waystation_\w+)", page, re.MULTILINE) for name in (row, f"{row}_bucket")}
+    for rule in (rule for group in groups for rule in group["rules"]):
+        if f"\n### {rule['alert']}\n" not in page or not rule["annotations"]["runbook"].endswith("#" + rule["alert"].lower()):
+            wrong(rule["alert"], "docs/operations.md has no section for it")
+        for metric in set(re.findall(r"waystation_\w+", rule["expr"])) - known:
+            wrong(rule["alert"], f"{metric} is not a metric that docs/operations.md has")
+    if not any(document["kind"] == "PrometheusRule" and document["spec"]["groups"] == groups for document in rendered):
+        wrong("full", "the chart's PrometheusRule is not deploy/alerts/waystation.yaml")
+
+
 def write_environments(compose, folder):
     folder.mkdir(parents=True, exist_ok=True)
     for name, service in compose["services"].items():
@@ -129,6 +147,8 @@ def main():
         rendered = check_values(name, values, folder)
         if name == "plain":
             check_base(rendered, write)
+        if name == "full":
+            check_alerts(rendered)
     check_wrong_values(all_values["plain"])
     check_with("hadolint", str(DEPLOY / "docker/Dockerfile"))
     compose = DEPLOY / "compose/compose.yaml"
