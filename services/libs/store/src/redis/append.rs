@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 use waystation_domain::{Epoch, IncarnationId, Lane, Position};
 
-use super::nodes::CallError;
+use super::node::CallError;
 use super::reply::{self, odd};
 use super::scripts::Script;
 use super::{Args, Redis, keys};

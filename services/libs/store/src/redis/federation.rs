@@ -8,7 +8,7 @@ use redis::{FromRedisValue as _, Value};
 use waystation_domain::federation::{Delegation, Registration, Report, Told};
 use waystation_domain::{DelegationId, EntryName, OrchestratorId, OrganizationId, Timestamp};
 
-use super::nodes::CallError;
+use super::node::CallError;
 use super::reply::{self, odd};
 use super::scripts::Script;
 use super::{Args, Redis};

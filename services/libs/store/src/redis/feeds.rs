@@ -10,7 +10,7 @@ use redis::Value;
 use waystation_domain::{Epoch, MessageId, OrganizationId, Timestamp};
 
 use super::append::{NONE, spaced};
-use super::nodes::CallError;
+use super::node::CallError;
 use super::read::optional;
 use super::reply::{self, odd};
 use super::scripts::Script;

@@ -37,7 +37,8 @@ pub(super) struct Link {
     /// Where it leads.
     pub(super) address: String,
     connection: MultiplexedConnection,
-    /// For writes, if replicas must have them.
+    /// For writes, if replicas must have them: a second connection. That it ends at the same process is shown by the
+    /// scripts, which no other process knows.
     writer: Option<Writer>,
     pub(super) info: NodeInfo,
     /// By the number of the script.

@@ -14,6 +14,7 @@ mod gateways;
 mod keys;
 mod letters;
 mod link;
+mod node;
 mod nodes;
 mod quotas;
 mod read;
@@ -43,7 +44,8 @@ use crate::mailbox::*;
 use crate::{Durability, OpenError, Unavailable};
 use keys::{META, Place, Places};
 use link::LinkError;
-use nodes::{CallError, Nodes};
+use node::CallError;
+use nodes::Nodes;
 use scripts::Script;
 use totals::RollingTotals;
 
