@@ -198,3 +198,21 @@ async fn credentials_and_secrets_are_for_their_owner_only_and_never_logged() {
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_logged_is_changed_while_the_process_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path()).await;
+    let ask = async |request: http::request::Builder, body: &str| {
+        let answer = waystation_tests::http(&process.dev.admin.router, request.body(body.to_owned()).unwrap()).await;
+        (answer.status().as_u16(), String::from_utf8(answer.into_body()).unwrap())
+    };
+    let path = "/debug/log";
+    assert_eq!(ask(http::Request::put(path), "warn,waystation_router=debug\n").await.0, 204);
+    let (status, shown) = ask(http::Request::get(path), "").await;
+    assert!(status == 200 && shown.contains("waystation_router=debug") && shown.contains("tonic=info"), "{shown}");
+    let (status, said) = ask(http::Request::put(path), "waystation_router=loud").await;
+    assert!(status == 400 && said.contains("level"), "{said}");
+    assert_eq!(ask(http::Request::get(path), "").await.1, shown, "nothing has changed");
+    process.kill().await;
+}

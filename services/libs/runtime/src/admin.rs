@@ -67,6 +67,7 @@ impl Admin {
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
+            .route("/debug/log", get(show_filter).put(change_filter))
             .with_state(self)
     }
 }
@@ -76,6 +77,18 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
+}
+
+async fn show_filter() -> String {
+    waystation_telemetry::filter().unwrap_or_default() + "\n"
+}
+
+/// Until the process ends; what it starts with is `RUST_LOG`.
+async fn change_filter(directives: String) -> Result<StatusCode, (StatusCode, String)> {
+    let changed = waystation_telemetry::set_filter(directives.trim());
+    changed.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    tracing::info!(filter = directives.trim(), "what is logged was changed");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
