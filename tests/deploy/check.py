@@ -6,6 +6,7 @@ FOLDER gets the services' configurations from what was rendered (<values>/<servi
 (compose/<service>.env), for those who check them further. --write renews deploy/kustomize/base. Ends with 1 if anything is wrong, and says all of it.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def check_values(name, values, folder):
                     wrong(which, error.message)
         if document["kind"] == "ConfigMap":
             for file, text in document["data"].items():
+                if not file.endswith(".toml"):
+                    continue
                 target = folder / name / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(text)
@@ -122,14 +125,35 @@ def check_alerts(rendered):
     check_with("promtool", "test", "rules", str(DEPLOY / "alerts/tests.yaml"))
     groups = yaml.safe_load(rules.read_text())["groups"]
     page = (DEPLOY.parent / "docs/operations.md").read_text()
-    known = {name for row in re.findall(r"^\| `(waystation_\w+)", page, re.MULTILINE) for name in (row, f"{row}_bucket")}
     for rule in (rule for group in groups for rule in group["rules"]):
         if f"\n### {rule['alert']}\n" not in page or not rule["annotations"]["runbook"].endswith("#" + rule["alert"].lower()):
             wrong(rule["alert"], "docs/operations.md has no section for it")
-        for metric in set(re.findall(r"waystation_\w+", rule["expr"])) - known:
-            wrong(rule["alert"], f"{metric} is not a metric that docs/operations.md has")
+        check_metrics(rule["alert"], rule["expr"])
     if not any(document["kind"] == "PrometheusRule" and document["spec"]["groups"] == groups for document in rendered):
         wrong("full", "the chart's PrometheusRule is not deploy/alerts/waystation.yaml")
+
+
+def check_metrics(where, expression):
+    page = (DEPLOY.parent / "docs/operations.md").read_text()
+    known = {name for row in re.findall(r"^\| `(waystation_\w+)", page, re.MULTILINE) for name in (row, f"{row}_bucket")}
+    for metric in set(re.findall(r"waystation_\w+", expression)) - known:
+        wrong(where, f"{metric} is not a metric that docs/operations.md has")
+
+
+def check_dashboards(rendered, folder):
+    """Prometheus understands every query, and every metric of theirs is one of ours."""
+    paths = sorted((DEPLOY / "dashboards").glob("*.json"))
+    boards = [json.loads(path.read_text()) for path in paths]
+    queries = [(board["title"], target["expr"]) for board in boards for panel in board["panels"] for target in panel["targets"]]
+    for title, query in queries:
+        check_metrics(title, query)
+    rules = [{"record": f"query:{number}", "expr": query.replace("$__rate_interval", "5m")} for number, (_, query) in enumerate(queries)]
+    judged = folder / "queries.yaml"
+    judged.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
+    check_with("promtool", "check", "rules", str(judged))
+    shown = [json.loads(text) for document in rendered if document["kind"] == "ConfigMap" for file, text in document["data"].items() if file.endswith(".json")]
+    if len(boards) < 5 or sorted(board["uid"] for board in shown) != sorted(board["uid"] for board in boards):
+        wrong("full", "the chart's ConfigMaps are not deploy/dashboards")
 
 
 def write_environments(compose, folder):
@@ -149,6 +173,7 @@ def main():
             check_base(rendered, write)
         if name == "full":
             check_alerts(rendered)
+            check_dashboards(rendered, folder)
     check_wrong_values(all_values["plain"])
     check_with("hadolint", str(DEPLOY / "docker/Dockerfile"))
     compose = DEPLOY / "compose/compose.yaml"
