@@ -26,6 +26,7 @@ async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_noth
         (fleet.gateways[0].page("/readyz").await != 200).then_some(())
     })
     .await;
+    assert!(silence(&fleet).await >= 1, "alerts are built on this");
     backend.route("orla", 2).await;
     backend.route("rena", 3).await;
     assert!(daemon.is_silent(Duration::from_secs(1)).await, "whether it is revoked is not known");
@@ -44,4 +45,13 @@ async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_noth
     // What waited for it may come before the revocation does, but the connection ends.
     assert_eq!(revoked.close_code().await, 4006);
     eventually("it wants traffic again", async || (fleet.gateways[0].page("/readyz").await == 200).then_some(())).await;
+}
+
+/// For how long the first gateway has not heard auth, as it tells itself.
+async fn silence(fleet: &Fleet) -> u64 {
+    let request = http::Request::get("/metrics").body(String::new()).unwrap();
+    let page = waystation_tests::http(&format!("http://{}", fleet.gateways[0].admin), request).await.into_body();
+    let page = String::from_utf8(page).unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix("waystation_auth_silence_seconds "));
+    line.unwrap().parse().unwrap()
 }

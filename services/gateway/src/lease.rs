@@ -34,8 +34,10 @@ struct Inner {
     valid_until: AtomicU64,
     /// It is about to stop: no session begins here.
     draining: AtomicBool,
-    /// When auth was heard, and for how long it may be silent.
-    sight: Option<(Heard, Duration)>,
+    /// When auth was heard.
+    heard: Heard,
+    /// For how long it may be silent; `None`: for ever.
+    patience: Option<Duration>,
 }
 
 fn mint(context: &Context) -> IncarnationId {
@@ -44,14 +46,15 @@ fn mint(context: &Context) -> IncarnationId {
 }
 
 impl Lease {
-    pub(crate) fn new(context: &Context, sight: Option<(Heard, Duration)>) -> Lease {
+    pub(crate) fn new(context: &Context, heard: Heard, patience: Option<Duration>) -> Lease {
         Lease(Arc::new(Inner {
             incarnation: ArcSwap::from_pointee(mint(context)),
             term: AtomicU64::new(0),
             started: context.clock.instant(),
             valid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            sight,
+            heard,
+            patience,
         }))
     }
 
@@ -71,7 +74,12 @@ impl Lease {
 
     /// Whether it is known what has been revoked (R5).
     fn sees(&self, now: Instant) -> bool {
-        self.0.sight.as_ref().is_none_or(|(heard, silence)| heard.within(*silence, now))
+        self.0.patience.is_none_or(|patience| self.0.heard.within(patience, now))
+    }
+
+    /// For how long auth has been silent.
+    fn silence(&self, now: Instant) -> Duration {
+        self.0.heard.silence(now).unwrap_or_else(|| now.saturating_duration_since(self.0.started))
     }
 
     /// Which incarnation this is, counted.
@@ -132,7 +140,9 @@ pub(crate) async fn keep(parts: &Parts) {
                     AGAIN
                 }
             };
-            let sees = parts.lease.sees(parts.context.clock.instant());
+            let now = parts.context.clock.instant();
+            parts.metrics.auth_silence.set(parts.lease.silence(now).as_secs().cast_signed());
+            let sees = parts.lease.sees(now);
             if sees != saw {
                 tracing::warn!(
                     sees,

@@ -211,7 +211,7 @@ pub async fn start(config: Config, listeners: Listeners, context: &Context) -> R
         addresses => Some(Balanced::new(addresses, context).await?),
     };
 
-    let lease = lease::Lease::new(context, config.revocation_silence.map(|most| (heard, most)));
+    let lease = lease::Lease::new(context, heard, config.revocation_silence);
     let feeds = feeds::Feeds::start(upstream.feeds(&lease, context), context);
     let gate = Gate::new(verifier.clone(), context.clock);
     let parts = Parts(Arc::new(Shared {

@@ -19,6 +19,7 @@ pub(crate) fn name_of(code: Option<CloseCode>) -> &'static str {
 pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) sessions: Gauge,
+    pub(crate) auth_silence: Gauge,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
     acknowledged: Times,
@@ -59,6 +60,8 @@ impl Metrics {
         let metrics = Metrics::default();
         registry.register("waystation_connections", "Open connections", metrics.connections.clone());
         registry.register("waystation_sessions", "Sessions that have logged in", metrics.sessions.clone());
+        let help = "For how long auth has been silent, in seconds: what was revoked since is not known";
+        registry.register("waystation_auth_silence_seconds", help, metrics.auth_silence.clone());
         registry.register("waystation_frames_received", "Frames of clients", metrics.frames_in.clone());
         registry.register("waystation_frames_sent", "Frames for clients", metrics.frames_out.clone());
         let help = "Time from sending a message to its acknowledgement by the daemon, in seconds";

@@ -44,7 +44,12 @@ pub struct Heard {
 impl Heard {
     /// Whether auth was heard within a time.
     pub fn within(&self, time: Duration, now: Instant) -> bool {
-        self.last.load().as_ref().is_some_and(|last| now.saturating_duration_since(**last) <= time)
+        self.silence(now).is_some_and(|silence| silence <= time)
+    }
+
+    /// How long auth has been silent; `None`: it was never heard.
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        self.last.load().as_ref().map(|last| now.saturating_duration_since(**last))
     }
 
     fn note(&self, now: Instant) {
