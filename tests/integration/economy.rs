@@ -14,7 +14,8 @@ use waystation_tests::{Backend, Cell, eventually};
 const TOGETHER: usize = 64;
 
 fn calls(cell: &Cell) -> BTreeMap<&'static str, u64> {
-    cell.standalone.as_ref().unwrap().store.mailboxes.calls().into_iter().collect()
+    let calls = cell.standalone.as_ref().unwrap().store.mailboxes.calls();
+    calls.into_iter().map(|calls| (calls.operation, calls.count)).collect()
 }
 
 /// Routes messages one by one, by turns to so many mailboxes; answers appends, all calls but acks, and acks, each for

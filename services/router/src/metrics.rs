@@ -1,9 +1,10 @@
 //! What router counts.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use waystation_store::mailbox::Totals;
+use waystation_store::mailbox::{Calls, Totals};
 use waystation_telemetry::metrics::{Counter, Family, Gauge, Histogram, Registry, begin, time_buckets};
 
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Metrics {
     resident: Gauge,
     conservation: Gauge,
     store_calls: Family<CallLabels, Gauge>,
+    store_failures: Family<CallLabels, Gauge>,
+    store_seconds: Family<CallLabels, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +87,10 @@ impl Metrics {
         add("waystation_conservation_delta", "Messages unaccounted for: 0, always", &metrics.conservation);
         let help = "Calls to the store since the start, by operation";
         registry.register("waystation_store_calls", help, metrics.store_calls.clone());
+        let help = "Calls to the store that failed since the start, by operation";
+        registry.register("waystation_store_failures", help, metrics.store_failures.clone());
+        let help = "Time that all calls to the store took since the start, in seconds, by operation";
+        registry.register("waystation_store_seconds", help, metrics.store_seconds.clone());
         let outcomes = [Outcome::Dispatched, Outcome::Queued, Outcome::Duplicate, Outcome::Refused];
         begin(&metrics.routed, outcomes.map(|outcome| RoutedLabels { outcome }));
         let outcomes = [EventOutcome::Published, EventOutcome::Duplicate, EventOutcome::Refused];
@@ -93,9 +100,12 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn store_calls(&self, calls: Vec<(&'static str, u64)>) {
-        for (operation, count) in calls {
-            self.store_calls.get_or_create(&CallLabels { operation }).set(count.cast_signed());
+    pub(crate) fn store_calls(&self, calls: Vec<Calls>) {
+        for Calls { operation, count, failed, took } in calls {
+            let labels = CallLabels { operation };
+            self.store_calls.get_or_create(&labels).set(count.cast_signed());
+            self.store_failures.get_or_create(&labels).set(failed.cast_signed());
+            self.store_seconds.get_or_create(&labels).set(took.as_secs_f64());
         }
     }
 

@@ -229,6 +229,9 @@ async fn a_redis_that_is_away_is_an_unknown_outcome_and_comes_back() {
     redis.restart();
     back(&world).await;
     assert!(world.append(world.named("order-1", "{}")).await.unwrap().duplicate, "a repeat is one entry");
+    let appends = world.store.mailboxes.calls().into_iter().find(|calls| calls.operation == "append").unwrap();
+    assert_eq!((appends.count, appends.failed), (3, 1));
+    assert!(appends.took > Duration::ZERO);
 }
 
 #[tokio::test]

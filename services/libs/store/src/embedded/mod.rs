@@ -111,7 +111,7 @@ impl MailboxStore for Embedded {
     fn life(&self) -> u64 {
         0
     }
-    fn calls(&self) -> Vec<(&'static str, u64)> {
+    fn calls(&self) -> Vec<Calls> {
         Vec::new()
     }
     // One lock, one journal: whatever comes at once waits for each other anyway.

@@ -7,6 +7,8 @@ mod session;
 mod settle;
 mod view;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use waystation_domain::{OrchestratorId, OrganizationId, SessionId, Timestamp};
@@ -44,6 +46,19 @@ pub struct MailboxKey {
 /// The moment at which an operation is judged. `None`: by the store's own clock, as in production.
 pub type Now = Option<Timestamp>;
 
+/// Calls of one operation to another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Its name.
+    pub operation: &'static str,
+    /// How many were made.
+    pub count: u64,
+    /// Of them, how many were not answered as they should be.
+    pub failed: u64,
+    /// How long all of them took together.
+    pub took: Duration,
+}
+
 /// Mailboxes with their sessions. Every method is one atomic step.
 ///
 /// An error means that the outcome is unknown; every method may be repeated.
@@ -57,7 +72,7 @@ pub trait MailboxStore: Send + Sync {
     fn life(&self) -> u64;
 
     /// Calls to another process so far, by operation; empty if there is none.
-    fn calls(&self) -> Vec<(&'static str, u64)>;
+    fn calls(&self) -> Vec<Calls>;
 
     /// How many appends may usefully be under way at once: those of one lane of traffic wait for each other.
     fn partitions(&self) -> usize;

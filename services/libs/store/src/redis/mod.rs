@@ -7,6 +7,7 @@ mod append;
 mod audit;
 mod channels;
 mod config;
+mod counted;
 mod credentials;
 mod federation;
 mod feeds;
@@ -213,7 +214,7 @@ impl MailboxStore for Redis {
     fn life(&self) -> u64 {
         self.nodes.life()
     }
-    fn calls(&self) -> Vec<(&'static str, u64)> {
+    fn calls(&self) -> Vec<Calls> {
         self.nodes.calls()
     }
     fn partitions(&self) -> usize {

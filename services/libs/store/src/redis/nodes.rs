@@ -15,11 +15,13 @@ use tokio::time::Instant;
 
 use super::RedisConfig;
 use super::config::Source;
+use super::counted::Counted;
 use super::keys::{Place, Places};
 use super::link::{Link, Wanted};
 use super::node::{Address, CallError, Node, PAUSE};
 use super::scripts::Script;
 use super::sentinel::at;
+use crate::mailbox::Calls;
 use crate::{Durability, OpenError};
 
 /// A call follows so many redirections.
@@ -40,8 +42,7 @@ pub(super) struct Nodes {
     wanted: Wanted,
     places: Places,
     lives: Arc<AtomicU64>,
-    /// By the number of the script.
-    calls: [AtomicU64; Script::ALL.len()],
+    counted: Counted,
     map: ArcSwap<Map>,
     /// Held while the map is read anew.
     mapping: Mutex<Option<Instant>>,
@@ -65,15 +66,13 @@ impl Nodes {
         let by_place = vec![by_address[0].1.clone(); places.count()];
         let by_address = by_address.into_iter().collect();
         let map = ArcSwap::from_pointee(Map { by_address, by_place });
-        let calls = std::array::from_fn(|_| AtomicU64::new(0));
         let wanted = Wanted { durability: config.durability, replicas: config.replicas };
-        Ok(Nodes { seeds, wanted, places, lives, calls, map, mapping: Mutex::new(None) })
+        Ok(Nodes { seeds, wanted, places, lives, counted: Counted::default(), map, mapping: Mutex::new(None) })
     }
 
     /// Calls so far by operation.
-    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
-        let counted = Script::ALL.iter().zip(&self.calls);
-        counted.map(|(script, calls)| (script.name(), calls.load(Ordering::Relaxed))).collect()
+    pub(super) fn calls(&self) -> Vec<Calls> {
+        self.counted.calls()
     }
 
     /// How many processes have been met so far.
@@ -101,6 +100,19 @@ impl Nodes {
         keys: &[&str],
         args: &[A],
     ) -> Result<Value, CallError> {
+        let begun = Instant::now();
+        let outcome = self.follow(place, script, keys, args).await;
+        self.counted.note(script, begun.elapsed(), outcome.is_err());
+        outcome
+    }
+
+    async fn follow<A: AsRef<[u8]>>(
+        &self,
+        place: Place,
+        script: Script,
+        keys: &[&str],
+        args: &[A],
+    ) -> Result<Value, CallError> {
         let mut asked = None;
         for _ in 0..REDIRECTIONS {
             let asking = asked.is_some();
@@ -112,7 +124,6 @@ impl Nodes {
                     return Err(error);
                 }
             };
-            self.calls[script as usize].fetch_add(1, Ordering::Relaxed);
             let error = match link.run(script, keys, args, asking).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
