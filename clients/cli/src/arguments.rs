@@ -103,7 +103,7 @@ pub(crate) enum Command {
     },
     /// Look for what is wrong, and say what to do
     Doctor {
-        /// Look at this Redis too, as redis://[user:password@]host:port
+        /// Look at this Redis too, as redis://host:port, with user:password@ before the host if it asks for them
         #[arg(long, env = "WAYSTATION_REDIS", hide_env_values = true, value_name = "URL")]
         redis: Option<String>,
     },
