@@ -29,6 +29,9 @@ VERSIONS = ["1.32", "1.37"]
 CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ServiceMonitor"}
 WARNING = 2
 
+PAGE = (DEPLOY.parent / "docs/operations.md").read_text()
+METRICS = {name for row in re.findall(r"^\| `(waystation_\w+)", PAGE, re.MULTILINE) for name in (row, f"{row}_bucket")}
+
 problems = []
 
 
@@ -124,9 +127,8 @@ def check_alerts(rendered):
     check_with("promtool", "check", "rules", str(rules))
     check_with("promtool", "test", "rules", str(DEPLOY / "alerts/tests.yaml"))
     groups = yaml.safe_load(rules.read_text())["groups"]
-    page = (DEPLOY.parent / "docs/operations.md").read_text()
     for rule in (rule for group in groups for rule in group["rules"]):
-        if f"\n### {rule['alert']}\n" not in page or not rule["annotations"]["runbook"].endswith("#" + rule["alert"].lower()):
+        if f"\n### {rule['alert']}\n" not in PAGE or not rule["annotations"]["runbook"].endswith("#" + rule["alert"].lower()):
             wrong(rule["alert"], "docs/operations.md has no section for it")
         check_metrics(rule["alert"], rule["expr"])
     if not any(document["kind"] == "PrometheusRule" and document["spec"]["groups"] == groups for document in rendered):
@@ -134,9 +136,7 @@ def check_alerts(rendered):
 
 
 def check_metrics(where, expression):
-    page = (DEPLOY.parent / "docs/operations.md").read_text()
-    known = {name for row in re.findall(r"^\| `(waystation_\w+)", page, re.MULTILINE) for name in (row, f"{row}_bucket")}
-    for metric in set(re.findall(r"waystation_\w+", expression)) - known:
+    for metric in set(re.findall(r"waystation_\w+", expression)) - METRICS:
         wrong(where, f"{metric} is not a metric that docs/operations.md has")
 
 

@@ -75,11 +75,7 @@ async fn a_router_that_was_stopped_is_gone_around() {
 async fn a_rolling_restart_loses_and_reorders_nothing() {
     let mut fleet = Fleet::start().await;
     let load = Load::start(&fleet, Habits::default()).await;
-    for service in fleet.services() {
-        load.more(40).await;
-        assert_eq!(service.terminate().await, 0, "{} stops in order", service.name);
-        service.start().await;
-    }
+    load.while_rolled(&mut fleet).await;
     load.more(60).await;
     load.finish(&fleet).await;
 }

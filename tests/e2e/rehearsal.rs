@@ -76,11 +76,7 @@ async fn a_deployment_is_rolled_at_noon() {
         daemons.push(stay(&fleet, number, &moves).await);
     }
     let load = Load::start(&fleet, Habits::default()).await;
-    for service in fleet.services() {
-        load.more(40).await;
-        assert_eq!(service.terminate().await, 0, "{} stops in order", service.name);
-        service.start().await;
-    }
+    load.while_rolled(&mut fleet).await;
     load.more(60).await;
     eventually("everybody is back", async || {
         let moves = moves.lock().unwrap();

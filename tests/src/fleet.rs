@@ -17,6 +17,7 @@ use waystation_proto::auth::v1::{CreateApiKeyRequest, CreateOrganizationRequest,
 use waystation_standalone::DevFile;
 use waystation_test_redis::{MASTER, RedisOptions, RedisServer, RedisTrio, free_port};
 
+use crate::kept::Kept;
 use crate::tls::Authority;
 use crate::{Backend, PATIENCE, eventually, http};
 
@@ -87,41 +88,6 @@ pub struct Size {
 impl Default for Size {
     fn default() -> Size {
         Size { auths: 1, routers: 2, gateways: 2, federations: 0 }
-    }
-}
-
-/// Where a fleet keeps what it knows.
-pub enum Kept {
-    One(RedisServer),
-    /// With sentinels.
-    Trio(RedisTrio),
-}
-
-impl Kept {
-    /// kill -9 of the one that is written to.
-    pub fn kill(&mut self) {
-        match self {
-            Kept::One(redis) => redis.kill(),
-            Kept::Trio(trio) => {
-                let master = trio.master();
-                trio.servers()[master].kill();
-            }
-        }
-    }
-
-    /// Starts all anew.
-    pub fn restart(&mut self) {
-        match self {
-            Kept::One(redis) => redis.restart(),
-            Kept::Trio(trio) => trio.servers().iter_mut().for_each(RedisServer::restart),
-        }
-    }
-
-    fn pids(&self) -> Vec<u32> {
-        match self {
-            Kept::One(redis) => vec![redis.pid()],
-            Kept::Trio(trio) => trio.pids(),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod conformance;
 mod daemon;
 pub mod fleet;
 pub mod history;
+pub mod kept;
 pub mod line;
 pub mod load;
 pub mod node;

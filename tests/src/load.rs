@@ -108,6 +108,15 @@ impl Load {
         eventually("more is delivered", async || (self.delivered() >= before + count).then_some(())).await;
     }
 
+    /// Stops and starts each process of the fleet, one after the other.
+    pub async fn while_rolled(&self, fleet: &mut Fleet) {
+        for service in fleet.services() {
+            self.more(40).await;
+            assert_eq!(service.terminate().await, 0, "{} stops in order", service.name);
+            service.start().await;
+        }
+    }
+
     /// Ends sending; whatever was accepted must then arrive and be acknowledged.
     pub async fn finish(self, fleet: &Fleet) -> Outcome {
         let verdict = self.end(fleet, true).await;

@@ -1,10 +1,9 @@
 //! What gateway counts.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use waystation_telemetry::metrics::{Counter, Family, Gauge, Histogram, Registry, begin, time_buckets};
+use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry, Times, begin};
 use waystation_wire::CloseCode;
 
 /// Stands for a close code if the client went, or the line.
@@ -22,18 +21,10 @@ pub(crate) struct Metrics {
     pub(crate) auth_silence: Gauge,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
-    acknowledged: Times,
+    /// From sending to acknowledgement.
+    pub(crate) acknowledged: Times,
     closes: Family<CloseLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
-}
-
-#[derive(Clone, Debug)]
-struct Times(Histogram);
-
-impl Default for Times {
-    fn default() -> Times {
-        Times(Histogram::new(time_buckets()))
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,7 +56,7 @@ impl Metrics {
         registry.register("waystation_frames_received", "Frames of clients", metrics.frames_in.clone());
         registry.register("waystation_frames_sent", "Frames for clients", metrics.frames_out.clone());
         let help = "Time from sending a message to its acknowledgement by the daemon, in seconds";
-        registry.register("waystation_acknowledge_seconds", help, metrics.acknowledged.0.clone());
+        registry.register("waystation_acknowledge_seconds", help, metrics.acknowledged.histogram());
         registry.register("waystation_closes", "Closed WebSockets by reason", metrics.closes.clone());
         registry.register("waystation_refused", "Connections refused before their login", metrics.refused.clone());
         let reasons = CloseCode::ALL.into_iter().map(CloseCode::name).chain([BY_CLIENT]);
@@ -80,12 +71,6 @@ impl Metrics {
         let names = CloseCode::ALL.into_iter().map(CloseCode::name).chain([BY_CLIENT]);
         let counts = names.map(|reason| (reason.to_owned(), self.closes.get_or_create(&CloseLabels { reason }).get()));
         counts.filter(|(_, count)| *count > 0).collect()
-    }
-
-    pub(crate) fn acknowledged(&self, took: &[Duration]) {
-        for time in took {
-            self.acknowledged.0.observe(time.as_secs_f64());
-        }
     }
 
     pub(crate) fn closed(&self, code: Option<CloseCode>) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use waystation_store::mailbox::{Calls, Totals};
-use waystation_telemetry::metrics::{Counter, Family, Gauge, Histogram, Registry, begin, time_buckets};
+use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry, Times, begin};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -13,7 +13,7 @@ pub(crate) struct Metrics {
     published: Family<PublishedLabels, Counter>,
     bridged: Family<PublishedLabels, Counter>,
     pub(crate) acknowledged: Counter,
-    delivery: Delivery,
+    delivery: Times,
     dead: Counter,
     pub(crate) pushes: Counter,
     pub(crate) dropped_pushes: Counter,
@@ -23,15 +23,6 @@ pub(crate) struct Metrics {
     store_calls: Family<CallLabels, Gauge>,
     store_failures: Family<CallLabels, Gauge>,
     store_seconds: Family<CallLabels, Gauge<f64, AtomicU64>>,
-}
-
-#[derive(Clone, Debug)]
-struct Delivery(Histogram);
-
-impl Default for Delivery {
-    fn default() -> Delivery {
-        Delivery(Histogram::new(time_buckets()))
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,7 +67,7 @@ impl Metrics {
         add("waystation_pushes_dropped", "Hints dropped because a queue was full", &metrics.dropped_pushes);
         let help =
             "Time from acceptance to acknowledgement, in seconds; what waits for a daemon that is away counts too";
-        registry.register("waystation_delivery_seconds", help, metrics.delivery.0.clone());
+        registry.register("waystation_delivery_seconds", help, metrics.delivery.histogram());
         registry.register("waystation_messages_routed", "Messages by outcome", metrics.routed.clone());
         registry.register("waystation_events_published", "Events by outcome", metrics.published.clone());
         let help = "Events that publishers by Redis said, by outcome";
@@ -122,9 +113,7 @@ impl Metrics {
     }
 
     pub(crate) fn settled(&self, took: &[Duration], dead: u64) {
-        for time in took {
-            self.delivery.0.observe(time.as_secs_f64());
-        }
+        self.delivery.observe(took);
         self.dead.inc_by(dead);
     }
 

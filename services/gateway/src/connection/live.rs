@@ -166,7 +166,7 @@ impl Live {
                 Happened::Received(Incoming::Frame(received)) => {
                     self.note_heartbeat(&received);
                     self.session.handle_frame(received, now);
-                    self.parts.metrics.acknowledged(&self.session.take_times());
+                    self.parts.metrics.acknowledged.observe(&self.session.take_times());
                 }
                 Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
                 Happened::Received(Incoming::Flushed) => {}
@@ -243,7 +243,7 @@ impl Live {
             Event::Feed(news) => self.session.handle_feed(news),
             Event::Acknowledged(ids) => {
                 self.session.handle_acknowledged(&ids, now);
-                self.parts.metrics.acknowledged(&self.session.take_times());
+                self.parts.metrics.acknowledged.observe(&self.session.take_times());
             }
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {

@@ -3,12 +3,14 @@
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
-pub use prometheus_client::metrics::histogram::Histogram;
 pub use prometheus_client::registry::Registry;
 
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +77,32 @@ where
     }
 }
 
-/// Upper bounds of buckets for times, in seconds: from a millisecond to a day.
-pub fn time_buckets() -> impl Iterator<Item = f64> {
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0]
-        .into_iter()
+/// Upper bounds of the buckets of [`Times`], in seconds.
+const BUCKETS: [f64; 17] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0];
+
+/// A histogram of times, in seconds: from a millisecond to a day.
+#[derive(Clone, Debug)]
+pub struct Times(Histogram);
+
+impl Default for Times {
+    fn default() -> Times {
+        Times(Histogram::new(BUCKETS))
+    }
+}
+
+impl Times {
+    /// Counts some.
+    pub fn observe(&self, all: &[Duration]) {
+        for time in all {
+            self.0.observe(time.as_secs_f64());
+        }
+    }
+
+    /// What is registered.
+    pub fn histogram(&self) -> Histogram {
+        self.0.clone()
+    }
 }
 
 #[cfg(test)]

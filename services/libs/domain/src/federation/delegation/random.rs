@@ -26,15 +26,6 @@ enum Step {
 
 const NAMES: [&str; 5] = ["anna", "bert", "cleo", "boss", CELL];
 const CELL: &str = "cell.b";
-const STATES: [DelegationState; 7] = [
-    DelegationState::Pending,
-    DelegationState::Active,
-    DelegationState::Completed,
-    DelegationState::Failed,
-    DelegationState::Cancelled,
-    DelegationState::Expired,
-    DelegationState::Rejected,
-];
 
 fn step() -> impl Strategy<Value = Step> {
     let who = 0..NAMES.len();
@@ -44,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (who.clone(), 1..5_u32).prop_map(|(who, number)| Step::Progress(who, number)),
         2 => (who.clone(), 1..5_u32, any::<bool>()).prop_map(|(who, number, well)| Step::Complete(who, number, well)),
         1 => who.prop_map(Step::Lose),
-        3 => (1..5_u32, prop::sample::select(&STATES[..]), 0..100_u32)
+        3 => (1..5_u32, prop::sample::select(&DelegationState::ALL[..]), 0..100_u32)
             .prop_map(|(number, state, progress)| Step::Adopt(number, state, progress)),
         1 => Just(Step::Cancel),
         4 => (0..120_u64).prop_map(Step::Wait),
