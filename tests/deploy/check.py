@@ -17,6 +17,7 @@ from helm_python.chart import Chart, lint
 from helm_python.errors import HelmError
 from kubernetes_validate import SchemaNotFoundError, ValidationError, validate
 
+from custom import problems_of_custom, prove
 from rules import problems_of
 from wrong_values import WRONG
 
@@ -25,8 +26,6 @@ CHART = DEPLOY / "helm/waystation"
 BASE = DEPLOY / "kustomize/base/waystation.yaml"
 # The oldest that is promised, and a current one.
 VERSIONS = ["1.32", "1.37"]
-# Their definitions are not part of Kubernetes.
-CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ServiceMonitor"}
 WARNING = 2
 
 PAGE = (DEPLOY.parent / "docs/operations.md").read_text()
@@ -64,9 +63,11 @@ def check_values(name, values, folder):
                 validate(document, version, strict=True)
             except ValidationError as error:
                 wrong(which, f"{version}: {'.'.join(map(str, error.path))}: {error.message}")
-            except SchemaNotFoundError as error:
-                if document["kind"] not in CUSTOM:
-                    wrong(which, error.message)
+            except SchemaNotFoundError:
+                # Not a part of Kubernetes.
+                for problem in problems_of_custom(document):
+                    wrong(which, problem)
+                break
         if document["kind"] == "ConfigMap":
             for file, text in document["data"].items():
                 if not file.endswith(".toml"):
@@ -174,6 +175,8 @@ def main():
         if name == "full":
             check_alerts(rendered)
             check_dashboards(rendered, folder)
+    if not prove():
+        wrong("custom.py", "finds nothing in a resource that is wrong")
     check_wrong_values(all_values["plain"])
     check_with("hadolint", str(DEPLOY / "docker/Dockerfile"))
     compose = DEPLOY / "compose/compose.yaml"

@@ -24,4 +24,6 @@ WRONG = [
     ({"federation": {"cells": {"enabled": True, "secret": "x"}}}, "federation.config.cells.name"),
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ({"ingress": {"annotations": {"a": 1}}}, "annotations"),
+    ({"traces": {"endpoint": "collector:4317"}}, "endpoint"),
+    ({"traces": {"ratio": 2}}, "ratio"),
 ]

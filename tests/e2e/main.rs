@@ -15,6 +15,7 @@ mod page;
 mod rehearsal;
 mod revocation;
 mod secured;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -130,7 +131,7 @@ async fn what_cannot_be_configured_ends_with_64() {
         settings: vec![("maxmemory", "50mb".into()), ("maxmemory-policy", "allkeys-lru".into())],
         ..RedisOptions::default()
     });
-    let bad: [&[&str]; 9] = [
+    let bad: [&[&str]; 10] = [
         &["--path", "daemon"],
         &["--sessions-per-orchestrator", "0"],
         &["--bind", "0.0.0.0"],
@@ -139,6 +140,7 @@ async fn what_cannot_be_configured_ends_with_64() {
         &["--daemon-jwt-secret", "short"],
         &["--redis", "redis://127.0.0.1:1", "--memory"],
         &["--redis", "nonsense"],
+        &["--traces", "collector:4317"],
         &["--redis", &evicting.url()],
     ];
     for arguments in bad {

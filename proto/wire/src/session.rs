@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use waystation_domain::{
-    Activation, Entry, Epoch, Heads, Lane, PerLane, ReportedStatus, ResumeVerdict, ScopeSet, Subscriptions, Window,
+    Activation, Entry, Epoch, Heads, Lane, PerLane, Position, ReportedStatus, ResumeVerdict, ScopeSet, Subscriptions,
+    Window,
 };
 
 use crate::close::CloseCode;
@@ -90,7 +91,7 @@ pub struct Session {
     /// See [`Health`].
     latency: Option<Duration>,
     /// From sending to acknowledgement, since it was last asked.
-    took: Vec<Duration>,
+    took: Vec<(Position, Duration)>,
     received: u64,
     refused: u64,
     reported: (Option<ReportedStatus>, Option<Bytes>),
@@ -339,9 +340,9 @@ impl Session {
         !is_behind && self.reading.is_none() && self.commands.is_empty() && self.follower.is_settled()
     }
 
-    /// How long each message that was acknowledged since the last call had been with the client. Sessions keep no room for
-    /// them: most are idle.
-    pub fn take_times(&mut self) -> Vec<Duration> {
+    /// How long each message that was acknowledged since the last call had been with the client, and where it stood.
+    /// Sessions keep no room for them: most are idle.
+    pub fn take_times(&mut self) -> Vec<(Position, Duration)> {
         std::mem::take(&mut self.took)
     }
 

@@ -12,6 +12,7 @@ mod rest;
 mod socket;
 mod stall;
 mod stream;
+mod traced;
 mod viewer;
 
 use std::net::IpAddr;

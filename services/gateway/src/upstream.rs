@@ -30,6 +30,7 @@ use waystation_rpc::convert::{
 };
 use waystation_rpc::{About, Authorized, Balanced, Bearer, Fault, reason_of};
 use waystation_runtime::Context;
+use waystation_telemetry::traces::Span;
 use waystation_wire::{
     Allowance, AuthRejection, CallFailed, CloseCode, CompareAnswer, Ending, Opening, Outgoing, ReadRequest, ReadResult,
     SendOutcome, SettleAnswer, SettleRequest,
@@ -284,7 +285,13 @@ impl Upstream {
         read_result(read.read_id, answer).map_err(unreadable)
     }
 
-    pub(crate) async fn settle(&self, key: &SessionKey, settle: SettleRequest) -> Result<SettleAnswer, CallFailed> {
+    /// Brings acks to the store. `spans` are of those that are traced.
+    pub(crate) async fn settle(
+        &self,
+        key: &SessionKey,
+        settle: SettleRequest,
+        mut spans: Vec<Span>,
+    ) -> Result<SettleAnswer, CallFailed> {
         let settlement = wire::Settlement {
             session: key.to_wire(),
             fence: settle.fence,
@@ -312,8 +319,14 @@ impl Upstream {
                 .collect(),
             gap_mark: settle.gap_mark,
             confirm: settle.confirm.into_iter().map(message_ref).collect(),
+            traceparents: spans.iter().map(|span| span.context().to_string()).collect(),
         };
-        let settled = self.settle.call(settlement).await.map_err(|status| call_failed(&status))?;
+        let settled = self.settle.call(settlement).await;
+        if let Err(status) = &settled {
+            spans.iter_mut().for_each(|span| span.fail(status.message()));
+        }
+        spans.into_iter().for_each(Span::end);
+        let settled = settled.map_err(|status| call_failed(&status))?;
         let heads = heads_from(settled.heads);
         Ok(SettleAnswer { fenced: settled.fenced, heads, confirmed: settled.confirmed })
     }

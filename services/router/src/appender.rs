@@ -1,6 +1,7 @@
 //! The combining appender: while one append of a partition is under way, the next one collects.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use waystation_domain::{Entry, MessageId, Timestamp};
@@ -11,9 +12,11 @@ use waystation_rpc::convert::{entry_to, heads_to};
 use waystation_runtime::{Clock, Context};
 use waystation_store::MailboxStore;
 use waystation_store::mailbox::{Append, AppendMessage, AppendRefused, Appended, Heads, Route};
+use waystation_telemetry::traces::{Span, SpanKind, Tracer};
 
 use crate::announcer::Announcer;
 use crate::gateways::Gateways;
+use crate::traces;
 
 /// Callers that may wait for a partition; more are refused at once, with a delay to come back after.
 const QUEUE: usize = 8_192;
@@ -73,7 +76,7 @@ impl Appending {
 
 /// Why the store refused, in the words of callers.
 fn refusal(refused: AppendRefused) -> Fault {
-    let soon = std::time::Duration::from_secs(5);
+    let soon = Duration::from_secs(5);
     match refused {
         AppendRefused::Offline => Fault::new(ErrorReason::OrchestratorOffline, "no live session holds the mailbox"),
         AppendRefused::Full => Fault::new(ErrorReason::MailboxFull, "1,000 messages or 8 MiB wait already").retry(soon),
@@ -93,7 +96,7 @@ impl Appender {
         let start = |_| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let (store, gateways, announcer) = (store.clone(), gateways.clone(), announcer.clone());
-            let lane = Lane { store, gateways, announcer, clock: context.clock };
+            let lane = Lane { store, gateways, announcer, tracer: context.tracer.clone(), clock: context.clock };
             context.lifecycle.spawn(lane.run(receiver));
             sender
         };
@@ -125,8 +128,9 @@ impl Appender {
     fn send(&self, partition: usize, messages: Vec<AppendMessage>) -> Result<oneshot::Receiver<Outcome>, Fault> {
         let (answer, receiver) = oneshot::channel();
         self.queues[partition].try_send(Waiting { messages, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::new(ErrorReason::Overloaded, "too many messages at once")
-                .retry(std::time::Duration::from_millis(200)),
+            mpsc::error::TrySendError::Full(_) => {
+                Fault::new(ErrorReason::Overloaded, "too many messages at once").retry(Duration::from_millis(200))
+            }
             mpsc::error::TrySendError::Closed(_) => Fault::unavailable("the router is stopping"),
         })?;
         Ok(receiver)
@@ -138,6 +142,7 @@ struct Lane {
     store: Arc<dyn MailboxStore>,
     gateways: Gateways,
     announcer: Announcer,
+    tracer: Tracer,
     clock: Clock,
 }
 
@@ -151,10 +156,12 @@ impl Lane {
                 answers.push((waiting.messages.len(), waiting.answer));
                 messages.extend(waiting.messages);
             }
+            let spans = traces::append(&self.tracer, &mut messages);
             let append = Append { messages: messages.clone(), liveness: self.gateways.liveness() };
             match self.store.append(append, None).await {
                 Ok(outcomes) => {
-                    push_all(&self.gateways, self.clock.now(), messages, &outcomes);
+                    traces::appended(spans, &outcomes);
+                    push_all(&self.gateways, &self.tracer, self.clock.now(), messages, &outcomes);
                     let mut outcomes = outcomes.into_iter();
                     for (count, answer) in answers {
                         // A caller that has gone needs no answer; what it routed is routed.
@@ -162,6 +169,7 @@ impl Lane {
                     }
                 }
                 Err(unavailable) => {
+                    traces::failed(spans, &unavailable);
                     self.announcer.announce(messages.into_iter().map(|message| message.mailbox));
                     for (_, answer) in answers {
                         answer.send(Err(Fault::unavailable(&unavailable))).ok();
@@ -175,30 +183,36 @@ impl Lane {
 /// Tells gateways, in the order of the store's answers.
 fn push_all(
     gateways: &Gateways,
+    tracer: &Tracer,
     now: Timestamp,
     messages: Vec<AppendMessage>,
     outcomes: &[Result<Appended, AppendRefused>],
 ) {
     for (message, outcome) in messages.into_iter().zip(outcomes) {
         let Ok(Appended { position, duplicate: false, holder: Some(holder), route, .. }) = outcome else { continue };
-        let hint = match route {
-            Route::Push => Hint::Entry(entry_to(Entry {
-                position: *position,
-                id: message.id.unwrap_or_else(|| MessageId::composed(*position)),
-                event_type: message.event_type,
-                channel: message.channel,
-                data: message.data,
-                attempt: 1,
-                trace: message.trace,
-                sender: message.sender,
-                accepted: now,
-            })),
+        let (hint, span) = match route {
+            Route::Push => {
+                let span = tracer.follow(SpanKind::Producer, "push", message.trace.as_ref(), Duration::ZERO);
+                let trace = span.as_ref().map(Span::context).or(message.trace);
+                let entry = Entry {
+                    position: *position,
+                    id: message.id.unwrap_or_else(|| MessageId::composed(*position)),
+                    event_type: message.event_type,
+                    channel: message.channel,
+                    data: message.data,
+                    attempt: 1,
+                    trace,
+                    sender: message.sender,
+                    accepted: now,
+                };
+                (Hint::Entry(entry_to(entry)), span)
+            }
             Route::Behind => {
                 let mut heads = Heads::default();
                 heads.lanes[position.lane] = position.sequence;
-                Hint::Heads(heads_to(&heads))
+                (Hint::Heads(heads_to(&heads)), None)
             }
         };
-        gateways.push(holder, hint);
+        gateways.push(holder, hint, span);
     }
 }

@@ -5,15 +5,26 @@ use waystation_proto::router::v1::RouteMessageResult;
 use waystation_proto::router::v1::route_message_result::Outcome;
 use waystation_rpc::Fault;
 use waystation_store::mailbox::{AppendMessage, MailboxKey};
+use waystation_telemetry::traces::{Span, Tracer};
 
 use crate::appender::Appending;
-use crate::{Parts, metrics};
+use crate::{Parts, metrics, traces};
 
-/// A message's mailbox and id, or why it goes no further.
-type Verdict = Result<(MailboxKey, Option<MessageId>), Fault>;
+/// A message that goes on, or why it goes no further.
+type Verdict = Result<Accepted, Fault>;
+
+/// What its answer needs.
+struct Accepted {
+    key: MailboxKey,
+    id: Option<MessageId>,
+    span: Option<Span>,
+}
 
 /// Messages that are being judged.
 pub(crate) struct Judged {
+    tracer: Tracer,
+    /// What their caller has called.
+    call: &'static str,
     /// One for each message.
     verdicts: Vec<Verdict>,
     /// Those that go on.
@@ -21,15 +32,18 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    pub(crate) fn with_capacity(count: usize) -> Judged {
-        Judged { verdicts: Vec::with_capacity(count), messages: Vec::with_capacity(count) }
+    /// So many messages of a call.
+    pub(crate) fn of(parts: &Parts, call: &'static str, count: usize) -> Judged {
+        let tracer = parts.context.tracer.clone();
+        Judged { tracer, call, verdicts: Vec::with_capacity(count), messages: Vec::with_capacity(count) }
     }
 
     pub(crate) fn push(&mut self, judged: Result<AppendMessage, Fault>) {
-        self.verdicts.push(judged.map(|message| {
-            let of_answer = (message.mailbox.clone(), message.id.clone());
+        self.verdicts.push(judged.map(|mut message| {
+            let span = traces::begin(&self.tracer, self.call, &mut message);
+            let accepted = Accepted { key: message.mailbox.clone(), id: message.id.clone(), span };
             self.messages.push(message);
-            of_answer
+            accepted
         }));
     }
 
@@ -51,10 +65,13 @@ impl Batch {
         let mut outcomes = self.appending.wait().await.into_iter();
         let unanswered = || Fault::unavailable("the store gave no answer");
         let results = self.verdicts.into_iter().map(|verdict| {
-            let outcome = verdict.and_then(|(key, id)| {
-                let appended = outcomes.next().ok_or_else(unanswered)?;
-                let appended = appended.inspect_err(|_| parts.stats.refused(&key.organization))?;
-                Ok(parts.answer(&key, id.as_ref(), appended))
+            let outcome = verdict.and_then(|Accepted { key, id, span }| {
+                let appended = outcomes.next().unwrap_or_else(|| Err(unanswered()));
+                let routed = appended
+                    .inspect_err(|_| parts.stats.refused(&key.organization))
+                    .map(|appended| parts.answer(&key, id.as_ref(), appended));
+                traces::end(span, routed.as_ref());
+                routed
             });
             let outcome = match outcome {
                 Ok(routed) => Outcome::Routed(routed),

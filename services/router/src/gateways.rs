@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use waystation_domain::{IncarnationId, SessionId};
 use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::gateway::v1::push::Hint;
@@ -21,6 +22,7 @@ use waystation_store::MailboxStore;
 use waystation_store::mailbox::{
     ActivationNotice, Displaced, DisplacedBecause, Heads, HolderRef, IncarnationInfo, Liveness,
 };
+use waystation_telemetry::traces::Span;
 
 use crate::metrics::Metrics;
 #[cfg(test)]
@@ -58,8 +60,8 @@ struct Table {
 
 /// Something for a gateway. All of it are hints: what is lost is read from a log.
 enum Hinted {
-    /// For one session.
-    Session(Push),
+    /// For one session; the span of an entry that is traced ends when it is on its way.
+    Session(Push, Option<Span>),
     /// For whoever has subscribed in an organization.
     Feed(FeedPush),
 }
@@ -148,9 +150,9 @@ impl Gateways {
     }
 
     /// Sends a hint to the session that holds a mailbox.
-    pub(crate) fn push(&self, holder: &HolderRef, hint: Hint) {
+    pub(crate) fn push(&self, holder: &HolderRef, hint: Hint, span: Option<Span>) {
         let push = Push { session_id: holder.session.to_string(), hint: Some(hint), fence: holder.fence };
-        self.send(&holder.incarnation, &holder.address, Hinted::Session(push));
+        self.send(&holder.incarnation, &holder.address, Hinted::Session(push, span));
     }
 
     /// Sends events to a gateway with subscribers.
@@ -159,11 +161,11 @@ impl Gateways {
     }
 
     pub(crate) fn push_heads(&self, holder: &HolderRef, heads: &Heads) {
-        self.push(holder, Hint::Heads(heads_to(heads)));
+        self.push(holder, Hint::Heads(heads_to(heads)), None);
     }
 
     pub(crate) fn push_activation(&self, notice: &ActivationNotice) {
-        self.push(&notice.holder, Hint::Activation(activation_to(&notice.activation)));
+        self.push(&notice.holder, Hint::Activation(activation_to(&notice.activation)), None);
     }
 
     /// Tells sessions that they are over.
@@ -175,7 +177,7 @@ impl Gateways {
             };
             let hint = Hint::Termination(Termination { reason: reason.into() });
             let push = Push { session_id: session.to_string(), hint: Some(hint), fence: 0 };
-            self.send(incarnation, address, Hinted::Session(push));
+            self.send(incarnation, address, Hinted::Session(push, None));
         }
     }
 
@@ -183,7 +185,10 @@ impl Gateways {
         let outlet = self.outlet(incarnation, address);
         match outlet.queue.try_send(push) {
             Ok(()) => drop(self.0.metrics.pushes.inc()),
-            Err(_) => {
+            Err(TrySendError::Full(hint) | TrySendError::Closed(hint)) => {
+                if let Hinted::Session(_, Some(mut span)) = hint {
+                    span.fail("too many hints wait for the gateway: it reads the mailbox");
+                }
                 self.0.metrics.dropped_pushes.inc();
                 outlet.drops.note();
             }

@@ -26,6 +26,7 @@ mod routing;
 mod sessions;
 mod stats;
 mod sweeper;
+mod traces;
 mod views;
 
 use std::sync::Arc;

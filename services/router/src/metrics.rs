@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use waystation_domain::TraceParent;
 use waystation_store::mailbox::{Calls, Totals};
 use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry, Times, begin};
 
@@ -112,8 +113,10 @@ impl Metrics {
         self.bridged.get_or_create(&PublishedLabels { outcome }).inc();
     }
 
-    pub(crate) fn settled(&self, took: &[Duration], dead: u64) {
-        self.delivery.observe(took);
+    /// `trace`: to which one of the messages belongs; it leads there only if there is no other.
+    pub(crate) fn settled(&self, took: &[Duration], dead: u64, trace: Option<&TraceParent>) {
+        let trace = trace.filter(|_| took.len() == 1);
+        took.iter().for_each(|took| self.delivery.observe(*took, trace));
         self.dead.inc_by(dead);
     }
 

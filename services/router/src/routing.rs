@@ -18,7 +18,9 @@ use waystation_store::mailbox::{AppendMessage, Appended, ExitReason, MailboxKey,
 
 use crate::directory::Rules;
 use crate::metrics::{EventOutcome, Outcome};
-use crate::{Parts, activity, feeds, health, news, operator, pipeline, presence, redrive, request, stats, views};
+use crate::{
+    Parts, activity, feeds, health, news, operator, pipeline, presence, redrive, request, stats, traces, views,
+};
 
 pub(crate) struct RouterApi(pub(crate) Parts);
 
@@ -271,15 +273,29 @@ impl RouterApi {
         let durability = self.0.store.mailboxes.durability();
         let read = request::message(key.clone(), request, &rules.settings, durability);
         let (mut message, wait) = read.inspect_err(|_| self.0.stats.refused(&key.organization))?;
-        self.0.admit(&key.organization, &rules).await?;
         message.trace = message.trace.or(call.trace);
+        let span = traces::begin(&self.0.context.tracer, "RouteMessage", &mut message);
+        let routed = self.accept(&key, &rules, message, wait.then_some(call.patience)).await;
+        traces::end(span, routed.as_ref());
+        routed
+    }
+
+    /// Appends a message that was judged, and waits for its ack if its caller does.
+    async fn accept(
+        &self,
+        key: &MailboxKey,
+        rules: &Rules,
+        message: AppendMessage,
+        wait: Option<Duration>,
+    ) -> Result<RouteMessageResponse, Fault> {
+        self.0.admit(&key.organization, rules).await?;
         let id = message.id.clone();
         let mut appended = self.0.append_one(message).await?;
-        if wait {
+        if let Some(patience) = wait {
             let id = id.clone().unwrap_or_else(|| MessageId::composed(appended.position));
-            appended.state = wait::acknowledged(&self.0, &key, &id, appended.state, call.patience).await?;
+            appended.state = wait::acknowledged(&self.0, key, &id, appended.state, patience).await?;
         }
-        Ok(self.0.answer(&key, id.as_ref(), appended))
+        Ok(self.0.answer(key, id.as_ref(), appended))
     }
 }
 

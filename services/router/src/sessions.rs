@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use waystation_domain::{FeedExtent, IncarnationId, Scope, Subscriptions, Window, allows_address};
+use waystation_domain::{FeedExtent, IncarnationId, Scope, Subscriptions, TraceParent, Window, allows_address};
 use waystation_proto::common::v1::{ActivityKind, ErrorReason, FeedPosition};
 use waystation_proto::router::v1::session_service_server::SessionService;
 use waystation_proto::router::v1::*;
@@ -25,11 +25,12 @@ use waystation_store::mailbox::{
     Settled as StoreSettled, Subscribe,
 };
 use waystation_store::report::Report;
+use waystation_telemetry::traces::Span;
 use waystation_token::Claims;
 
 use crate::directory::Rules;
 use crate::routing::about;
-use crate::{Parts, feeds, news};
+use crate::{Parts, feeds, news, traces};
 use convert::{MOST, refused, session_ref};
 
 pub(crate) struct SessionApi(pub(crate) Parts);
@@ -331,6 +332,8 @@ impl SessionApi {
         if settlements.len() > MOST {
             return Err(Fault::field("settlements", format!("must have at most {MOST} elements")));
         }
+        let traces = settlements.iter().map(|settlement| traces::settle(&self.0.context.tracer, settlement));
+        let traces: Vec<_> = traces.collect();
         let settlements: Vec<_> = settlements.into_iter().map(convert::settlement).collect::<Result<_, _>>()?;
         let mailboxes: Vec<_> = settlements.iter().map(|settlement| settlement.mailbox.clone()).collect();
         let settled = self.0.store.mailboxes.settle(Settle { settlements }, None).await.map_err(Fault::unavailable)?;
@@ -338,8 +341,9 @@ impl SessionApi {
         if acknowledged > 0 {
             self.0.metrics.acknowledged.inc_by(acknowledged);
         }
-        for (mailbox, settled) in mailboxes.iter().zip(&settled) {
-            self.note_settled(mailbox, settled);
+        for ((mailbox, settled), (spans, trace)) in mailboxes.iter().zip(&settled).zip(traces) {
+            self.note_settled(mailbox, settled, trace.as_ref());
+            spans.into_iter().for_each(Span::end);
         }
         let results = settled.into_iter().map(|one| Settled {
             acknowledged: one.acknowledged,
@@ -351,12 +355,12 @@ impl SessionApi {
     }
 
     /// Counts a settlement, and tells those who wait for it or watch.
-    fn note_settled(&self, mailbox: &MailboxKey, settled: &StoreSettled) {
+    fn note_settled(&self, mailbox: &MailboxKey, settled: &StoreSettled, trace: Option<&TraceParent>) {
         if settled.acknowledged == 0 && settled.dead == 0 {
             return;
         }
         self.0.stats.settled(&mailbox.organization, &settled.took, settled.dead);
-        self.0.metrics.settled(&settled.took, settled.dead);
+        self.0.metrics.settled(&settled.took, settled.dead, trace);
         let tell = |kind, count| {
             if count > 0 {
                 self.0.activities.tell(kind, about(mailbox), |activity| activity.count = count);

@@ -14,8 +14,9 @@ use waystation_auth::{Authority, IssuerConfig, ServiceAccount};
 use waystation_domain::{Network, OrganizationId, SigningAlgorithm};
 use waystation_gateway::{Gateway, Limits, WebOrigin};
 use waystation_rpc::Fault;
-use waystation_runtime::{Context, Lifecycle, shutdown_signal};
+use waystation_runtime::{Clock, Context, Lifecycle, shutdown_signal};
 use waystation_store::{Channels, OpenError, RedisConfig, Store, limits};
+use waystation_telemetry::traces::{TraceSettings, TraceSettingsError, Tracer};
 use waystation_token::{KeySet, Pepper};
 use waystation_wire::SessionConfig;
 
@@ -59,6 +60,8 @@ pub struct Options {
     pub redis_bridge: bool,
     /// Whoever takes tasks and has had no session for so long takes none any more.
     pub deregister_after: Duration,
+    /// Which messages are traced, and where to.
+    pub traces: TraceSettings,
     /// How the cell works with others.
     pub cells: Option<waystation_federation::CellsConfig>,
 }
@@ -97,6 +100,7 @@ impl Options {
             anonymous_organization: None,
             redis_bridge: false,
             deregister_after: waystation_federation::DEREGISTER_AFTER,
+            traces: TraceSettings::default(),
             cells: None,
         }
     }
@@ -130,6 +134,12 @@ impl From<Fault> for StartError {
     }
 }
 
+impl From<TraceSettingsError> for StartError {
+    fn from(error: TraceSettingsError) -> StartError {
+        StartError::Options(format!("traces: {error}"))
+    }
+}
+
 fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
     let action = action.into();
     move |source| StartError::Io { action, source }
@@ -143,7 +153,7 @@ pub struct Standalone {
     pub store: Store,
     gateway: Gateway,
     /// Stopped in this order: whoever calls others stops first.
-    lifecycles: [Lifecycle; 4],
+    contexts: [Context; 4],
 }
 
 impl Standalone {
@@ -161,7 +171,16 @@ impl Standalone {
             judged.map_err(|error| StartError::Options(format!("DAEMON_JWT_SECRET: {error}")))?;
         }
         let first = Context::of_host();
-        let contexts = [first.neighbour(), first.neighbour(), first.neighbour(), first];
+        let with_traces = |service: &'static str, context: Context| {
+            let tracer = Tracer::open(service, &options.traces, Clock::wall);
+            tracer.map(|tracer| Context { tracer, ..context })
+        };
+        let contexts = [
+            with_traces("gateway", first.neighbour())?,
+            with_traces("federation", first.neighbour())?,
+            with_traces("router", first.neighbour())?,
+            with_traces("auth", first)?,
+        ];
         let [for_gateway, for_federation, for_router, for_auth] = &contexts;
         let entropy = for_auth.entropy;
         let store = open_store(&options, entropy.number()).await?;
@@ -236,8 +255,7 @@ impl Standalone {
         };
         let gateway = waystation_gateway::start(gateway, bound.gateway, for_gateway).await?;
         dev.write(&options.state_dir)?;
-        let lifecycles = contexts.map(|context| context.lifecycle);
-        Ok(Standalone { dev, store, gateway, lifecycles })
+        Ok(Standalone { dev, store, gateway, contexts })
     }
 
     /// Runs until SIGTERM, SIGINT or a failure, then stops; a second signal ends at once.
@@ -246,7 +264,8 @@ impl Standalone {
     /// # Errors
     /// If signals cannot be received.
     pub async fn run(self, grace: Duration) -> std::io::Result<bool> {
-        let [gateway, federation, router, auth] = self.lifecycles.clone();
+        let lifecycles = self.contexts.each_ref().map(|context| context.lifecycle.clone());
+        let [gateway, federation, router, auth] = &lifecycles;
         tokio::select! {
             signal = shutdown_signal() => signal?,
             () = gateway.stopping() => {}
@@ -254,7 +273,6 @@ impl Standalone {
             () = router.stopping() => {}
             () = auth.stopping() => {}
         }
-        let lifecycles = self.lifecycles.clone();
         tokio::select! {
             _ = self.stop(grace) => {}
             signal = shutdown_signal() => signal?,
@@ -265,11 +283,15 @@ impl Standalone {
     /// Stops in order: daemons are told when to come back, then each service finishes.
     /// Answers whether everything has finished within `grace`.
     pub async fn stop(self, grace: Duration) -> bool {
-        let [_, federation, router, auth] = self.lifecycles;
+        let [_, federation, router, auth] = &self.contexts;
         let gateway_finished = self.gateway.stop(grace).await;
-        let federation_finished = federation.finish(grace).await;
-        let router_finished = router.finish(grace).await;
-        auth.finish(grace).await && router_finished && federation_finished && gateway_finished
+        let federation_finished = federation.lifecycle.finish(grace).await;
+        let router_finished = router.lifecycle.finish(grace).await;
+        let all = auth.lifecycle.finish(grace).await && router_finished && federation_finished && gateway_finished;
+        for context in &self.contexts {
+            context.close_traces().await;
+        }
+        all
     }
 }
 

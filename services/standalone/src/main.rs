@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use waystation_gateway::WebOrigin;
 use waystation_standalone::{Options, Standalone, StartError, StoreOptions, banner};
 use waystation_store::{Durability, OpenError, RedisConfig};
+use waystation_telemetry::traces::TraceSettings;
 use waystation_telemetry::{LogFormat, init_logs};
 
 #[global_allocator]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Bind any free ports; dev.json tells which
     #[arg(long)]
     any_ports: bool,
+    /// An OTLP collector (gRPC) that every message is traced to, as http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    traces: Option<String>,
     /// Write logs as JSON
     #[arg(long)]
     json_logs: bool,
@@ -86,6 +90,9 @@ impl Arguments {
             allowed_origins: self.allowed_origins,
             ..Options::new(self.state_dir)
         };
+        if let Some(endpoint) = self.traces {
+            options.traces = TraceSettings { endpoint, ratio: 1.0, callers_ratio: 1.0 };
+        }
         options.path = self.path.unwrap_or(options.path);
         options.session.heartbeat = self.heartbeat_interval_ms.map_or(options.session.heartbeat, Duration::from_millis);
         options.limits.auth = self.auth_timeout_ms.map_or(options.limits.auth, Duration::from_millis);

@@ -5,7 +5,13 @@
 {{- $port := get (include "waystation.ports" $root | fromJson) $part }}
 {{- $any := $root.Values.ipv6 | ternary "[::]" "0.0.0.0" }}
 {{- $config := dict "grpc" (printf "%s:%d" $any (int $port.grpc)) "admin" (printf "%s:%d" $any (int $port.admin)) }}
-{{- $_ := set $config "process" (dict "stop_grace_seconds" $root.Values.stopGraceSeconds) }}
+{{- $process := dict "stop_grace_seconds" $root.Values.stopGraceSeconds }}
+{{- with $root.Values.traces }}
+{{- if .endpoint }}
+{{- $_ := set $process "traces" (dict "endpoint" .endpoint "ratio" .ratio "callers_ratio" .callersRatio) }}
+{{- end }}
+{{- end }}
+{{- $_ := set $config "process" $process }}
 {{- if ne $part "auth" }}
 {{- $_ := set $config "secret_file" (printf "/run/secrets/waystation/%s" $part) }}
 {{- $_ := set $config "auth" (list (include "waystation.address" (dict "root" $root "part" "auth"))) }}

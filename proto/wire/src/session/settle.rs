@@ -141,19 +141,19 @@ impl Session {
 
     fn acknowledged(&mut self, held: &Held, now: Instant) {
         self.settling.ack(held.position);
-        self.note_time(now.saturating_duration_since(held.since));
+        self.note_time(held.position, now.saturating_duration_since(held.since));
     }
 
-    fn note_time(&mut self, took: Duration) {
+    fn note_time(&mut self, position: Position, took: Duration) {
         self.latency = Some(took);
-        self.took.push(took);
+        self.took.push((position, took));
     }
 
     fn take_ack_of(&mut self, id: &MessageId, confirm: bool, now: Instant) -> Judged {
         let which = match self.in_flight.acknowledge(id) {
             Acked::Entry(position, since) => {
                 self.settling.ack(position);
-                self.note_time(now.saturating_duration_since(since));
+                self.note_time(position, now.saturating_duration_since(since));
                 MessageRef::Position(position)
             }
             Acked::Gaps(mark) => {

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use waystation_domain::{FeedPoint, MessageId, ReportedStatus, Subscriptions};
 use waystation_proto::common::v1::ActivityKind;
 use waystation_rpc::About;
+use waystation_runtime::Context;
 use waystation_wire::{
     CallFailed, CallOutcome, ClientFrame, CloseCode, Command, CompareAnswer, Ending, FeedNews, FrameError, Note,
     Opening, ReadResult, Received, Renewed, SendOutcome, Session, SettleAnswer,
@@ -17,6 +18,7 @@ use waystation_wire::{
 
 use super::outlet::{Incoming, Outlet};
 use super::stall::Stall;
+use super::traced::Traced;
 use super::{Opened, renewal};
 use crate::feeds::{Seat, Viewer};
 use crate::registry::{Event, Handle, Report};
@@ -43,6 +45,7 @@ pub(super) struct Live {
     reopen: Option<Instant>,
     calls: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     stall: Stall,
+    traced: Traced,
     /// Its place at the feed, once something is subscribed.
     seat: Option<Seat>,
 }
@@ -97,6 +100,7 @@ impl Live {
             reopen: None,
             calls: FuturesUnordered::new(),
             stall: Stall::default(),
+            traced: Traced::default(),
             seat: None,
         }
     }
@@ -142,6 +146,9 @@ impl Live {
                 Performed::NoRoom => {}
                 Performed::End(end) => return end,
             }
+            if !socket.is_dirty() {
+                self.traced.written();
+            }
             socket.note_progress(|| self.session.is_caught_up());
             if !keeps_time || socket.is_dirty() {
                 let timeout = self.timeout(socket, now).into();
@@ -166,7 +173,7 @@ impl Live {
                 Happened::Received(Incoming::Frame(received)) => {
                     self.note_heartbeat(&received);
                     self.session.handle_frame(received, now);
-                    self.parts.metrics.acknowledged.observe(&self.session.take_times());
+                    self.note_acknowledged();
                 }
                 Happened::Received(Incoming::Alive) => self.session.handle_liveness(now),
                 Happened::Received(Incoming::Flushed) => {}
@@ -198,6 +205,13 @@ impl Live {
                 seat.mark();
             }
             self.tell(ActivityKind::HeartbeatReceived, heartbeat.status.map_or("", ReportedStatus::name));
+        }
+    }
+
+    fn note_acknowledged(&mut self) {
+        for (position, took) in self.session.take_times() {
+            let trace = self.traced.acknowledged(&self.parts.context.tracer, position, took);
+            self.parts.metrics.acknowledged.observe(took, trace.as_ref());
         }
     }
 
@@ -243,7 +257,7 @@ impl Live {
             Event::Feed(news) => self.session.handle_feed(news),
             Event::Acknowledged(ids) => {
                 self.session.handle_acknowledged(&ids, now);
-                self.parts.metrics.acknowledged.observe(&self.session.take_times());
+                self.note_acknowledged();
             }
             Event::PossibleLoss => self.session.handle_possible_loss(now),
             Event::Reopen(after) => {
@@ -313,6 +327,8 @@ impl Live {
                         self.session.put_back(Command::Send(frame));
                         return Performed::NoRoom;
                     }
+                    let Context { tracer, clock, .. } = &self.parts.context;
+                    self.traced.queued(tracer, &frame, clock);
                     socket.queue(&frame);
                 }
                 Command::Filter(wanted) => self.filter(wanted),
@@ -392,7 +408,10 @@ impl Live {
         let (upstream, key) = (self.parts.upstream.clone(), self.opened.key.clone());
         self.calls.push(match command {
             Command::Read(read) => Box::pin(async move { Answer::Read(upstream.read(&key, read).await) }),
-            Command::Settle(settle) => Box::pin(async move { Answer::Settled(upstream.settle(&key, settle).await) }),
+            Command::Settle(settle) => {
+                let spans = self.traced.settling(&self.parts.context.tracer);
+                Box::pin(async move { Answer::Settled(upstream.settle(&key, settle, spans).await) })
+            }
             Command::Compare { status, metrics, idle } => {
                 Box::pin(async move { Answer::Compared(upstream.compare(&key, status, metrics, idle).await) })
             }

@@ -6,6 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// Where the parts of the text begin, and its length: `00-<32>-<16>-<2>`.
+const TRACE: usize = 3;
+const PARENT: usize = 36;
+const FLAGS: usize = 53;
+const LENGTH: usize = 55;
+/// The flag that says that whoever began the trace records it.
+const SAMPLED: u8 = 1;
+
 /// A W3C `traceparent` of version 00: `00-<trace id>-<parent id>-<flags>`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TraceParent(Arc<str>);
@@ -16,9 +24,41 @@ pub struct TraceParent(Arc<str>);
 pub struct ParseTraceParentError;
 
 impl TraceParent {
+    /// That of a span that is recorded. Neither id is 0.
+    pub fn sampled(trace: u128, parent: u64) -> TraceParent {
+        TraceParent(format!("00-{trace:032x}-{parent:016x}-{SAMPLED:02x}").into())
+    }
+
+    /// The same, but not recorded.
+    #[must_use]
+    pub fn unsampled(&self) -> TraceParent {
+        let flags = u8::from_str_radix(self.part(FLAGS, LENGTH), 16).unwrap_or_default() & !SAMPLED;
+        TraceParent(format!("00-{:032x}-{:016x}-{flags:02x}", self.trace(), self.parent()).into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> u128 {
+        u128::from_str_radix(self.part(TRACE, PARENT - 1), 16).unwrap_or_default()
+    }
+
+    /// The span that whatever follows belongs to.
+    pub fn parent(&self) -> u64 {
+        u64::from_str_radix(self.part(PARENT, FLAGS - 1), 16).unwrap_or_default()
+    }
+
+    /// Whether it is recorded.
+    pub fn is_sampled(&self) -> bool {
+        u8::from_str_radix(self.part(FLAGS, LENGTH), 16).unwrap_or_default() & SAMPLED == SAMPLED
+    }
+
+    /// Ids and flags stand at fixed places.
+    fn part(&self, from: usize, to: usize) -> &str {
+        self.0.get(from..to).unwrap_or_default()
     }
 }
 
@@ -71,6 +111,19 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
         ] {
             assert_eq!(bad.parse::<TraceParent>(), Err(ParseTraceParentError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn its_parts_are_read_and_written() {
+        let read: TraceParent = GOOD.parse().unwrap();
+        assert_eq!((read.trace(), read.parent()), (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7));
+        assert_eq!(TraceParent::sampled(read.trace(), read.parent()), read);
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("ff", true)] {
+            let read: TraceParent = format!("{}{flags}", &GOOD[..FLAGS]).parse().unwrap();
+            assert_eq!(read.is_sampled(), sampled, "{flags}");
+            let silent = read.unsampled();
+            assert!(!silent.is_sampled() && silent.parent() == read.parent(), "{silent}");
         }
     }
 }

@@ -49,6 +49,7 @@ impl Context {
         let stop = self.lifecycle.clone();
         let ready = Gauge::default();
         registry.register("waystation_ready", "Whether it wants traffic: 1 or 0", ready.clone());
+        self.tracer.register(&mut registry);
         let admin = Admin { readiness: self.readiness.clone(), ready, registry: Arc::new(registry) };
         self.lifecycle.spawn_vital("admin", async move {
             let serving = axum::serve(listener, admin.routes());

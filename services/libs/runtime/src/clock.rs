@@ -21,6 +21,11 @@ impl Clock {
         Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// The time of day as finely as the host knows it, for traces.
+    pub fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
     /// Monotonic time, for leases and timers.
     pub fn instant(&self) -> Instant {
         Instant::now()

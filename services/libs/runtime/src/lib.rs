@@ -9,6 +9,10 @@ mod service;
 pub mod settings;
 mod tls;
 
+use std::time::Duration;
+
+use waystation_telemetry::traces::Tracer;
+
 pub use admin::Readiness;
 pub use clock::Clock;
 pub use entropy::Entropy;
@@ -16,6 +20,9 @@ pub use lifecycle::{Lifecycle, shutdown_signal};
 pub use neighbours::Neighbours;
 pub use service::{Service, StartError, bind, run};
 pub use tls::{Accepted, KnownPeer, Tls, TlsSettings, service_of};
+
+/// How long the last spans may take to the collector.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// What a service is given to run with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +37,8 @@ pub struct Context {
     pub reach: Reach,
     /// Whether the service wants traffic.
     pub readiness: Readiness,
+    /// Records what becomes of messages; usually nothing.
+    pub tracer: Tracer,
 }
 
 /// How services reach each other. Cheap to clone.
@@ -50,6 +59,7 @@ impl Context {
             lifecycle: Lifecycle::default(),
             reach: Reach::default(),
             readiness: Readiness::default(),
+            tracer: Tracer::default(),
         }
     }
 
@@ -57,6 +67,13 @@ impl Context {
     #[must_use]
     pub fn with_tls(&self, tls: Option<Tls>) -> Context {
         Context { reach: Reach { tls, ..self.reach.clone() }, ..self.clone() }
+    }
+
+    /// Sends the last spans, if the collector takes them soon.
+    pub async fn close_traces(&self) {
+        let tracer = self.tracer.clone();
+        let closed = tokio::task::spawn_blocking(move || tracer.close(LAST_SPANS)).await;
+        closed.unwrap_or_else(|error| tracing::warn!("the last spans were not sent: {error}"));
     }
 
     /// For another service in the same process: with a life of its own.

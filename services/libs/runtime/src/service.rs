@@ -10,9 +10,10 @@ use clap::Parser;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use waystation_telemetry::init_logs;
+use waystation_telemetry::traces::{TraceSettingsError, Tracer};
 
 use crate::settings::{ProcessSettings, SettingsError, Sources};
-use crate::{Context, shutdown_signal};
+use crate::{Clock, Context, shutdown_signal};
 
 /// A bad configuration (sysexits.h: EX_USAGE).
 const BAD_CONFIGURATION: u8 = 64;
@@ -55,6 +56,12 @@ impl From<SettingsError> for StartError {
     }
 }
 
+impl From<TraceSettingsError> for StartError {
+    fn from(error: TraceSettingsError) -> StartError {
+        StartError::Configuration(format!("process.traces.{error}"))
+    }
+}
+
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -93,6 +100,10 @@ pub fn run<S: Service>() -> ExitCode {
     };
     let process = S::process(&settings);
     init_logs(process.log);
+    if let Err(error) = process.traces.check() {
+        tracing::error!("configuration: {}", StartError::from(error));
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
     if arguments.check {
         tracing::info!("the configuration can be read");
         return ExitCode::SUCCESS;
@@ -104,7 +115,7 @@ pub fn run<S: Service>() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(live::<S>(settings, Duration::from_secs(process.stop_grace_seconds)));
+    let ended = runtime.block_on(live::<S>(settings, &process));
     // What still runs was given its time.
     runtime.shutdown_background();
     match ended {
@@ -128,9 +139,10 @@ fn environment() -> HashMap<String, String> {
 }
 
 /// Answers whether it stopped because it was asked to.
-async fn live<S: Service>(settings: S::Settings, grace: Duration) -> Result<bool, StartError> {
+async fn live<S: Service>(settings: S::Settings, process: &ProcessSettings) -> Result<bool, StartError> {
     let signals = |error: std::io::Error| StartError::Failed(format!("cannot receive signals: {error}"));
-    let context = Context::of_host();
+    let tracer = Tracer::open(S::NAME, &process.traces, Clock::wall)?;
+    let context = Context { tracer, ..Context::of_host() };
     let service = tokio::select! {
         started = S::start(settings, &context) => started?,
         signal = shutdown_signal() => return signal.map(|()| true).map_err(signals),
@@ -141,9 +153,10 @@ async fn live<S: Service>(settings: S::Settings, grace: Duration) -> Result<bool
         () = context.lifecycle.stopping() => {}
     }
     tokio::select! {
-        () = service.stop(&context, grace) => {}
+        () = service.stop(&context, Duration::from_secs(process.stop_grace_seconds)) => {}
         signal = shutdown_signal() => signal.map_err(signals)?,
     }
+    context.close_traces().await;
     Ok(!context.lifecycle.has_failed())
 }
 

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use waystation_telemetry::LogFormat;
+use waystation_telemetry::traces::TraceSettings;
 
 /// What every service's settings hold under `[process]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,11 +23,18 @@ pub struct ProcessSettings {
     pub stop_grace_seconds: u64,
     /// Whether callers may ask for the gRPC contract.
     pub reflection: bool,
+    /// Which messages are traced, and where to.
+    pub traces: TraceSettings,
 }
 
 impl Default for ProcessSettings {
     fn default() -> Self {
-        ProcessSettings { log: LogFormat::Json, stop_grace_seconds: 30, reflection: false }
+        ProcessSettings {
+            log: LogFormat::Json,
+            stop_grace_seconds: 30,
+            reflection: false,
+            traces: TraceSettings::default(),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! What a running service tells about itself: logs and metrics.
+//! What a running service tells about itself: logs, metrics and traces.
 //!
 //! **Invariant:** no payload, no secret and no id of a tenant becomes a label.
 
 pub mod metrics;
+pub mod traces;
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;

@@ -10,7 +10,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
+use waystation_domain::TraceParent;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,9 @@ fn older(text: &str) -> String {
             (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(name) => {
                 lines.push_str(&format!("# {what} {name}_total {rest}"));
             }
-            _ => lines.push_str(line),
+            (Some("#"), ..) => lines.push_str(line),
+            // They know no exemplars either.
+            _ => lines.push_str(line.split_once(" # ").map_or(line, |(sample, _)| sample)),
         }
         lines.push('\n');
     }
@@ -83,24 +87,29 @@ const BUCKETS: [f64; 17] =
 
 /// A histogram of times, in seconds: from a millisecond to a day.
 #[derive(Clone, Debug)]
-pub struct Times(Histogram);
+pub struct Times(HistogramWithExemplars<Exemplar>);
+
+/// Leads from a bucket to a trace that fell into it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Exemplar {
+    trace_id: String,
+}
 
 impl Default for Times {
     fn default() -> Times {
-        Times(Histogram::new(BUCKETS))
+        Times(HistogramWithExemplars::new(BUCKETS.into_iter()))
     }
 }
 
 impl Times {
-    /// Counts some.
-    pub fn observe(&self, all: &[Duration]) {
-        for time in all {
-            self.0.observe(time.as_secs_f64());
-        }
+    /// Counts one, with the trace in which it was taken.
+    pub fn observe(&self, time: Duration, trace: Option<&TraceParent>) {
+        let exemplar = trace.map(|trace| Exemplar { trace_id: format!("{:032x}", trace.trace()) });
+        self.0.observe(time.as_secs_f64(), exemplar, None);
     }
 
     /// What is registered.
-    pub fn histogram(&self) -> Histogram {
+    pub fn histogram(&self) -> HistogramWithExemplars<Exemplar> {
         self.0.clone()
     }
 }
@@ -122,6 +131,19 @@ mod tests {
             "# HELP cups_total Of tea.\n# TYPE cups_total counter\ncups_total 1\n# HELP guests Here.\n# TYPE guests gauge\nguests 0\n"
         );
         assert!(encode(&registry, Format::OpenMetrics).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn an_exemplar_leads_to_a_trace_for_readers_who_know_them() {
+        let (mut registry, times) = (Registry::default(), Times::default());
+        registry.register("waits", "For tea", times.histogram());
+        let trace = TraceParent::sampled(0xabc, 1);
+        times.observe(Duration::from_millis(3), Some(&trace));
+        times.observe(Duration::from_millis(300), None);
+        let bucket = |text: &str| text.lines().find(|line| line.contains(r#"le="0.005""#)).unwrap().to_owned();
+        let told = bucket(&encode(&registry, Format::OpenMetrics));
+        assert!(told.contains(r#"} 1 # {trace_id="00000000000000000000000000000abc"} 0.003"#), "{told}");
+        assert!(bucket(&encode(&registry, Format::Text)).ends_with("} 1"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use waystation_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use waystation_proto::gateway::v1::{DeliverRequest, DeliverResponse};
 use waystation_rpc::{Activities, Bearer, channel};
 use waystation_runtime::Context;
+use waystation_telemetry::traces::Span;
 
 use super::breaker::Breaker;
 use super::{Hinted, Links};
@@ -140,7 +141,10 @@ impl Stream {
         let (mut pushes, mut feeds) = (Vec::with_capacity(hints.len()), Vec::new());
         for hint in hints {
             match hint {
-                Hinted::Session(push) => pushes.push(push),
+                Hinted::Session(push, span) => {
+                    span.into_iter().for_each(Span::end);
+                    pushes.push(push);
+                }
                 Hinted::Feed(push) => feeds.push(push),
             }
         }

@@ -35,7 +35,7 @@ async fn begin(parts: &Parts, caller: &Caller, request: RouteMessagesRequest) ->
     if request.messages.len() > MOST {
         return Err(Fault::field("messages", format!("must have at most {MOST} elements")));
     }
-    let mut judged = Judged::with_capacity(request.messages.len());
+    let mut judged = Judged::of(parts, "RouteMessages", request.messages.len());
     for (index, message) in request.messages.into_iter().enumerate() {
         let message = prepare(parts, caller, message).await;
         judged.push(message.map_err(|fault| fault.within(&format!("messages[{index}]"))));

@@ -25,7 +25,7 @@ struct Sender {
 
 /// Sends messages in their order; answers one for each.
 pub(super) async fn send(parts: &Parts, messages: Vec<SendMessage>) -> Vec<SendMessageResult> {
-    let mut judged = Judged::with_capacity(messages.len());
+    let mut judged = Judged::of(parts, "SendMessage", messages.len());
     // Places of those that go to channels, and the events on their way.
     let mut events = Vec::new();
     for (place, SendMessage { access_token, what }) in messages.into_iter().enumerate() {
