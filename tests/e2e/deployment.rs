@@ -6,8 +6,10 @@ use tokio::time::sleep;
 use tonic::Code;
 use waystation_proto::common::v1::ErrorReason;
 use waystation_proto::router::v1::{MessageStatus, RouteMessageRequest, WaitFor};
+use waystation_standalone::DevFile;
 use waystation_test_redis::RedisOptions;
 use waystation_tests::fleet::{ServiceProcess, service_binary};
+use waystation_tests::line::Line;
 use waystation_tests::load::{Habits, Load};
 use waystation_tests::{Backend, Daemon, Fleet, code_and_reason, eventually, wants_traffic};
 
@@ -240,4 +242,33 @@ async fn a_configuration_that_cannot_be_used_is_refused_by_name() {
     let mut check = tokio::process::Command::new(service_binary("router"));
     let checked = check.arg("--config").arg(example).arg("--check").env_clear().output().await.unwrap();
     assert_eq!(checked.status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_stays_connected_reaches_a_router_that_came_later() {
+    let mut fleet = Fleet::start().await;
+    for router in &mut fleet.routers {
+        router.configure("process__connection_age_seconds", "1");
+        assert_eq!(router.terminate().await, 0);
+        router.start().await;
+    }
+    // A balancer of connections before both: whoever keeps one keeps its router.
+    let of = |router: usize| fleet.routers[router].address.parse().unwrap();
+    let line = Line::to(of(0)).await;
+    let dev = DevFile { router: format!("http://{}", line.address), ..fleet.dev(0, 0) };
+    let backend = Backend::new(&dev);
+    backend.route("orla", 0).await;
+    line.lead_to(of(1));
+    let queued = r#"waystation_messages_routed_total{outcome="Queued"} "#;
+    let mut number = 0;
+    eventually("the other router is called", async || {
+        // None of them fails.
+        number += 1;
+        backend.route("orla", number).await;
+        let page = fleet.routers[1].text("/metrics").await;
+        let count = page.lines().find_map(|line| line.strip_prefix(queued)).unwrap().parse::<u64>().unwrap();
+        (count > 0).then_some(())
+    })
+    .await;
+    assert_eq!(backend.depth("orla").await, number + 1);
 }

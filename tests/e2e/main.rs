@@ -1,6 +1,7 @@
 //! The real binary: killed, stopped, misconfigured.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod backup;
 mod cells;
 mod clients;
 mod command_line;

@@ -36,10 +36,8 @@ impl Told {
     /// An attribute that is a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         let of_key = self.span.attributes.iter().find(|attribute| attribute.key == key)?;
-        match of_key.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) => Some(text),
-            _ => None,
-        }
+        let Some(Value::StringValue(text)) = &of_key.value.as_ref()?.value else { return None };
+        Some(text)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry, Times, begin};
-use waystation_wire::CloseCode;
+use waystation_wire::{CloseCode, EventFrame, ServerFrame};
 
 /// Stands for a close code if the client went, or the line.
 const BY_CLIENT: &str = "BY_CLIENT";
@@ -21,10 +21,24 @@ pub(crate) struct Metrics {
     pub(crate) auth_silence: Gauge,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
+    pub(crate) redelivered: Counter,
+    gaps: Family<GapLabels, Counter>,
     /// From sending to acknowledgement.
     pub(crate) acknowledged: Times,
     closes: Family<CloseLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GapLabels {
+    log: Log,
+}
+
+/// What a gap is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Log {
+    Mailbox,
+    Feed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +69,10 @@ impl Metrics {
         registry.register("waystation_auth_silence_seconds", help, metrics.auth_silence.clone());
         registry.register("waystation_frames_received", "Frames of clients", metrics.frames_in.clone());
         registry.register("waystation_frames_sent", "Frames for clients", metrics.frames_out.clone());
+        let help = "Messages sent to a daemon that may have had them before";
+        registry.register("waystation_messages_redelivered", help, metrics.redelivered.clone());
+        registry.register("waystation_gaps", "Gaps told to clients, by log", metrics.gaps.clone());
+        begin(&metrics.gaps, [Log::Mailbox, Log::Feed].map(|log| GapLabels { log }));
         let help = "Time from sending a message to its acknowledgement by the daemon, in seconds";
         registry.register("waystation_acknowledge_seconds", help, metrics.acknowledged.histogram());
         registry.register("waystation_closes", "Closed WebSockets by reason", metrics.closes.clone());
@@ -71,6 +89,18 @@ impl Metrics {
         let names = CloseCode::ALL.into_iter().map(CloseCode::name).chain([BY_CLIENT]);
         let counts = names.map(|reason| (reason.to_owned(), self.closes.get_or_create(&CloseLabels { reason }).get()));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// A frame goes out to a client.
+    pub(crate) fn told(&self, frame: &ServerFrame) {
+        let gap = |log| self.gaps.get_or_create(&GapLabels { log }).clone();
+        if let ServerFrame::Event(EventFrame { redelivered: true, .. }) = frame {
+            self.redelivered.inc();
+        } else if let ServerFrame::Gap { .. } = frame {
+            gap(Log::Mailbox).inc();
+        } else if let ServerFrame::FeedGap { .. } = frame {
+            gap(Log::Feed).inc();
+        }
     }
 
     pub(crate) fn closed(&self, code: Option<CloseCode>) {

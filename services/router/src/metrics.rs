@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use waystation_domain::TraceParent;
+use waystation_domain::{Timestamp, TraceParent};
 use waystation_store::mailbox::{Calls, Totals};
 use waystation_telemetry::metrics::{Counter, Family, Gauge, Registry, Times, begin};
 
@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     pub(crate) dropped_pushes: Counter,
     mailboxes: Gauge,
     resident: Gauge,
+    oldest: Gauge,
+    filling: Gauge,
+    pub(crate) store_unfit: Gauge,
     conservation: Gauge,
     store_calls: Family<CallLabels, Gauge>,
     store_failures: Family<CallLabels, Gauge>,
@@ -76,6 +79,9 @@ impl Metrics {
         let mut add = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         add("waystation_mailboxes", "Mailboxes that were ever used", &metrics.mailboxes);
         add("waystation_messages_resident", "Messages that wait or are in flight", &metrics.resident);
+        add("waystation_messages_oldest_seconds", "Age of the oldest of them, in seconds", &metrics.oldest);
+        add("waystation_mailboxes_filling", "Mailboxes that hold four fifths of the usual caps", &metrics.filling);
+        add("waystation_store_unfit", "Whether the store promises less than it must: 1 or 0", &metrics.store_unfit);
         add("waystation_conservation_delta", "Messages unaccounted for: 0, always", &metrics.conservation);
         let help = "Calls to the store since the start, by operation";
         registry.register("waystation_store_calls", help, metrics.store_calls.clone());
@@ -120,7 +126,10 @@ impl Metrics {
         self.dead.inc_by(dead);
     }
 
-    pub(crate) fn totals(&self, totals: Totals) {
+    pub(crate) fn totals(&self, totals: Totals, now: Timestamp) {
+        let age = totals.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        self.oldest.set(age.as_secs().cast_signed());
+        self.filling.set(totals.filling.cast_signed());
         self.mailboxes.set(totals.mailboxes.cast_signed());
         self.resident.set(totals.resident.cast_signed());
         self.conservation.set(totals.conservation_delta.cast_signed());

@@ -12,6 +12,8 @@ use crate::{Parts, news};
 const EVERY: Duration = Duration::from_secs(1);
 /// Events that are too old go so often.
 const FEEDS_EVERY: u32 = 60;
+/// The store is looked at again so often.
+const JUDGED_EVERY: u32 = 15;
 /// Mailboxes that one step of a sweep looks at, so that none holds the store for long.
 const AT_ONCE: usize = 500;
 
@@ -48,7 +50,12 @@ struct Sweeper {
 
 impl Sweeper {
     async fn round(&mut self) {
-        match self.sweep().await {
+        if self.rounds.is_multiple_of(JUDGED_EVERY) {
+            self.judge().await;
+        }
+        let swept = self.sweep().await;
+        self.rounds = self.rounds.wrapping_add(1);
+        match swept {
             Ok(()) => {
                 self.failed = 0;
                 self.parts.context.readiness.set(true);
@@ -60,6 +67,15 @@ impl Sweeper {
                     self.parts.context.readiness.set(false);
                 }
             }
+        }
+    }
+
+    /// A store that promises less than it did goes on; those who run it are told.
+    async fn judge(&self) {
+        let judged = self.parts.store.mailboxes.judge().await;
+        self.parts.metrics.store_unfit.set(judged.is_err().into());
+        if let Err(why) = judged {
+            tracing::error!("the store is not what it was configured to be: {why}");
         }
     }
 
@@ -81,7 +97,6 @@ impl Sweeper {
         if self.rounds.is_multiple_of(FEEDS_EVERY) {
             store.feeds.sweep_feeds(None).await.map_err(Fault::unavailable)?;
         }
-        self.rounds = self.rounds.wrapping_add(1);
         gateways.refresh().await?;
         if self.parts.publisher.take_doubt() {
             // The store answers again: whatever it took of what it did not answer, gateways find by comparing.
@@ -93,7 +108,7 @@ impl Sweeper {
             gateways.note_loss();
         }
         metrics.store_calls(store.mailboxes.calls());
-        metrics.totals(store.mailboxes.totals().await.map_err(Fault::unavailable)?);
+        metrics.totals(store.mailboxes.totals().await.map_err(Fault::unavailable)?, self.parts.context.clock.now());
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! One server.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use crate::{binary, free_port};
 
 /// How long a server may take to come up; it usually takes 20 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where it keeps its log.
+const LOG: &str = "appendonlydir";
 /// Ends the server when this process has gone, however it went: its end of the pipe closes.
 const KEEPER: &str = r#""$0" "$@" & pid=$!; read -r _; kill -9 $pid 2>/dev/null; wait $pid"#;
 
@@ -152,6 +155,31 @@ impl RedisServer {
         self.run();
     }
 
+    /// A copy of its log, rewritten before, made while it runs.
+    pub fn back_up(&self) -> TempDir {
+        self.command(&["BGREWRITEAOF"]);
+        let rewriting = || -> bool {
+            let info: String = redis::cmd("INFO").arg("persistence").query(&mut self.connect()).unwrap();
+            ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"].iter().any(|state| info.contains(state))
+        };
+        while rewriting() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(&self.dir.path().join(LOG), copy.path());
+        copy
+    }
+
+    /// Kills it, and starts it on such a copy.
+    pub fn restore(&mut self, copy: &Path) {
+        self.kill();
+        let log = self.dir.path().join(LOG);
+        std::fs::remove_dir_all(&log).unwrap();
+        std::fs::create_dir(&log).unwrap();
+        copy_files(copy, &log);
+        self.run();
+    }
+
     /// SIGSTOP.
     pub fn pause(&self) {
         self.signal("STOP");
@@ -172,5 +200,11 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }

@@ -329,6 +329,7 @@ impl Live {
                     }
                     let Context { tracer, clock, .. } = &self.parts.context;
                     self.traced.queued(tracer, &frame, clock);
+                    self.parts.metrics.told(&frame);
                     socket.queue(&frame);
                 }
                 Command::Filter(wanted) => self.filter(wanted),

@@ -175,6 +175,7 @@ impl<'a> Visiting<'a> {
                     if !outlet.has_room(&frame) {
                         return self.watching.put_back(WatchCommand::Send(frame));
                     }
+                    self.parts.metrics.told(&frame);
                     outlet.queue(&frame);
                 }
                 WatchCommand::Filter(subscriptions) => {

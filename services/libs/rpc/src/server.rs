@@ -92,7 +92,12 @@ impl GrpcServer {
             context.lifecycle.spawn_vital(name, server);
         }
         let incoming = incoming::accept(listener, context);
-        let server = self.server().add_routes(routes).serve_with_incoming_shutdown(incoming, stopping());
+        let server = self.server();
+        let mut server = match context.reach.connection_age {
+            Some(age) => server.max_connection_age(age),
+            None => server,
+        };
+        let server = server.add_routes(routes).serve_with_incoming_shutdown(incoming, stopping());
         context.lifecycle.spawn_vital(name, server);
     }
 

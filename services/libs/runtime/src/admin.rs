@@ -10,9 +10,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use waystation_telemetry::metrics::{self, Format, Gauge, Registry};
+use waystation_telemetry::metrics::{self, Format, Registry};
 
 use crate::Context;
+use crate::vitals::Vitals;
 
 /// Whether a service wants traffic. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,8 @@ impl Readiness {
 /// What the admin page shows.
 #[derive(Clone)]
 struct Admin {
-    readiness: Readiness,
-    ready: Gauge,
+    context: Context,
+    vitals: Vitals,
     registry: Arc<Registry>,
 }
 
@@ -47,10 +48,9 @@ impl Context {
     /// Serves the admin page until the service stops.
     pub fn serve_admin(&self, listener: TcpListener, mut registry: Registry) {
         let stop = self.lifecycle.clone();
-        let ready = Gauge::default();
-        registry.register("waystation_ready", "Whether it wants traffic: 1 or 0", ready.clone());
+        let vitals = Vitals::register(&mut registry);
         self.tracer.register(&mut registry);
-        let admin = Admin { readiness: self.readiness.clone(), ready, registry: Arc::new(registry) };
+        let admin = Admin { context: self.clone(), vitals, registry: Arc::new(registry) };
         self.lifecycle.spawn_vital("admin", async move {
             let serving = axum::serve(listener, admin.routes());
             // Keep-alive connections of scrapers do not hold up the stop.
@@ -74,7 +74,7 @@ impl Admin {
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.readiness.is_ready() {
+    match admin.context.readiness.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
@@ -95,6 +95,6 @@ async fn change_filter(directives: String) -> Result<StatusCode, (StatusCode, St
 async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::wanted(accept);
-    admin.ready.set(admin.readiness.is_ready().into());
+    admin.vitals.look(&admin.context);
     ([(header::CONTENT_TYPE, format.content_type())], metrics::encode(&admin.registry, format))
 }

@@ -8,6 +8,7 @@ mod neighbours;
 mod service;
 pub mod settings;
 mod tls;
+mod vitals;
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub use entropy::Entropy;
 pub use lifecycle::{Lifecycle, shutdown_signal};
 pub use neighbours::Neighbours;
 pub use service::{Service, StartError, bind, run};
-pub use tls::{Accepted, KnownPeer, Tls, TlsSettings, service_of};
+pub use tls::{Accepted, Certificates, KnownPeer, Tls, TlsSettings, service_of};
 
 /// How long the last spans may take to the collector.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -37,17 +38,28 @@ pub struct Context {
     pub reach: Reach,
     /// Whether the service wants traffic.
     pub readiness: Readiness,
+    /// Those that were read.
+    pub certificates: Certificates,
     /// Records what becomes of messages; usually nothing.
     pub tracer: Tracer,
 }
 
 /// How services reach each other. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reach {
     /// Those in this process.
     pub neighbours: Neighbours,
     /// To others and from others; `None`: in the clear.
     pub tls: Option<Tls>,
+    /// Callers are asked to connect anew after this time, so that replicas that came meanwhile get their share; what is
+    /// under way is finished. `None`: never.
+    pub connection_age: Option<Duration>,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach { neighbours: Neighbours::default(), tls: None, connection_age: Some(settings::CONNECTION_AGE) }
+    }
 }
 
 impl Context {
@@ -59,6 +71,7 @@ impl Context {
             lifecycle: Lifecycle::default(),
             reach: Reach::default(),
             readiness: Readiness::default(),
+            certificates: Certificates::default(),
             tracer: Tracer::default(),
         }
     }

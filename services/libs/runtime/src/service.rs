@@ -13,7 +13,7 @@ use waystation_telemetry::init_logs;
 use waystation_telemetry::traces::{TraceSettingsError, Tracer};
 
 use crate::settings::{ProcessSettings, SettingsError, Sources};
-use crate::{Clock, Context, shutdown_signal};
+use crate::{Clock, Context, Reach, shutdown_signal};
 
 /// A bad configuration (sysexits.h: EX_USAGE).
 const BAD_CONFIGURATION: u8 = 64;
@@ -142,7 +142,9 @@ fn environment() -> HashMap<String, String> {
 async fn live<S: Service>(settings: S::Settings, process: &ProcessSettings) -> Result<bool, StartError> {
     let signals = |error: std::io::Error| StartError::Failed(format!("cannot receive signals: {error}"));
     let tracer = Tracer::open(S::NAME, &process.traces, Clock::wall)?;
-    let context = Context { tracer, ..Context::of_host() };
+    let age = Some(process.connection_age_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let reach = Reach { connection_age: age, ..Reach::default() };
+    let context = Context { tracer, reach, ..Context::of_host() };
     let service = tokio::select! {
         started = S::start(settings, &context) => started?,
         signal = shutdown_signal() => return signal.map(|()| true).map_err(signals),

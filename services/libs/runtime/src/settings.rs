@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -12,6 +13,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use waystation_telemetry::LogFormat;
 use waystation_telemetry::traces::TraceSettings;
+
+/// How long callers keep a gRPC connection, unless it is said otherwise.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
 /// What every service's settings hold under `[process]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +27,9 @@ pub struct ProcessSettings {
     pub stop_grace_seconds: u64,
     /// Whether callers may ask for the gRPC contract.
     pub reflection: bool,
+    /// How long callers keep a gRPC connection, in seconds; then they connect anew, as others may have come. 0: as long as
+    /// both live.
+    pub connection_age_seconds: u64,
     /// Which messages are traced, and where to.
     pub traces: TraceSettings,
 }
@@ -33,6 +40,7 @@ impl Default for ProcessSettings {
             log: LogFormat::Json,
             stop_grace_seconds: 30,
             reflection: false,
+            connection_age_seconds: CONNECTION_AGE.as_secs(),
             traces: TraceSettings::default(),
         }
     }

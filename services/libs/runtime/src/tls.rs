@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use tokio_util::either::Either;
+use waystation_domain::Timestamp;
 
 use crate::Context;
 use crate::settings::SettingsError;
@@ -58,6 +59,18 @@ pub struct KnownPeer {
 /// A connection that somebody made to us, plain or secured. Boxed: TLS is many times as large.
 pub type Accepted = Either<TcpStream, Box<server::TlsStream<TcpStream>>>;
 
+/// The certificates of a process, by the settings that name them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Arc<Mutex<Vec<(&'static str, Tls)>>>);
+
+impl Certificates {
+    /// When each ends.
+    pub fn ends(&self) -> Vec<(&'static str, Timestamp)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(settings, tls)| (*settings, tls.0.kept.load().ends)).collect()
+    }
+}
+
 /// What both sides of a connection use. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls(Arc<Inner>);
@@ -77,6 +90,8 @@ struct Files {
 }
 
 struct Kept {
+    /// When the own certificate ends.
+    ends: Timestamp,
     read: Vec<Vec<u8>>,
     server: Arc<ServerConfig>,
     client: Option<Arc<ClientConfig>>,
@@ -99,7 +114,7 @@ impl TlsSettings {
     ///
     /// # Errors
     /// If a file is missing or cannot be used.
-    pub fn open(&self, key: &str, protocols: &[&str], context: &Context) -> Result<Option<Tls>, SettingsError> {
+    pub fn open(&self, key: &'static str, protocols: &[&str], context: &Context) -> Result<Option<Tls>, SettingsError> {
         if *self == TlsSettings::default() {
             return Ok(None);
         }
@@ -112,7 +127,7 @@ impl TlsSettings {
     /// If a file is missing or cannot be used.
     pub fn open_for(
         &self,
-        key: &str,
+        key: &'static str,
         protocols: &[&str],
         peers: &[KnownPeer],
         context: &Context,
@@ -124,6 +139,7 @@ impl TlsSettings {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let kept = files.read(&protocols).map_err(|problem| SettingsError::of(key, problem))?;
         let tls = Tls(Arc::new(Inner { files, kept: ArcSwap::from_pointee(kept) }));
+        context.certificates.0.lock().unwrap_or_else(PoisonError::into_inner).push((key, tls.clone()));
         tls.clone().follow(protocols, context);
         Ok(tls)
     }
@@ -149,6 +165,8 @@ impl Files {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read[0])
             .collect::<Result<_, _>>()
             .map_err(|error| of(&self.certificate, &error))?;
+        let own = chain.first().ok_or_else(|| of(&self.certificate, &"holds no certificate"))?;
+        let ends = end_of(own).ok_or_else(|| of(&self.certificate, &"does not say when it ends"))?;
         let key = PrivateKeyDer::from_pem_slice(&read[1]).map_err(|error| of(&self.key, &error))?;
         let mut roots = RootCertStore::empty();
         let mut vouching = Vec::new();
@@ -188,8 +206,15 @@ impl Files {
                 Some(Arc::new(client))
             }
         };
-        Ok(Kept { read, server: Arc::new(server), client, vouching })
+        Ok(Kept { ends, read, server: Arc::new(server), client, vouching })
     }
+}
+
+/// When a certificate ends.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(Timestamp::from_millis(seconds.saturating_mul(1_000)))
 }
 
 fn authorities_of(pem: &[u8]) -> Result<RootCertStore, String> {

@@ -60,6 +60,11 @@ async fn a_redis_that_would_lose_mail_is_refused() {
     let page_cache = RedisConfig { durability: Durability::PageCache, ..RedisConfig::of(&everysec.url()) };
     let store = connect(&page_cache, 7).await.unwrap();
     assert_eq!(store.mailboxes.durability(), Durability::PageCache);
+    // One that changes while it is used goes on, and those who run it are told.
+    store.mailboxes.judge().await.unwrap();
+    everysec.command(&["CONFIG", "SET", "appendonly", "no"]);
+    let why = store.mailboxes.judge().await.unwrap_err();
+    assert!(why.contains("appendonly"), "{why}");
     assert!(refusal(RedisConfig::of("http://127.0.0.1:1")).await.contains("URL"));
 }
 

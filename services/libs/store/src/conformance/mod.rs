@@ -103,6 +103,7 @@ macro_rules! conformance_suite {
                 dead_letters_are_listed_and_forgotten,
                 dead_letters_are_news_until_they_were_told,
                 organizations_are_counted_apart,
+                a_mailbox_that_fills_is_counted_before_it_is_full,
             ],
             feeds: [
                 events_are_read_as_they_were_published,

@@ -257,6 +257,23 @@ pub async fn organizations_are_counted_apart(world: World) {
     assert_eq!((count("acme").await, count("other").await, count("none").await), ((1, 2), (1, 1), (0, 0)));
     let all = world.store.mailboxes.totals().await.unwrap();
     assert_eq!((all.mailboxes, all.resident, all.conservation_delta), (2, 3, 0));
+    let oldest = world.view().await.oldest;
+    assert!(all.filling == 0 && oldest.is_some() && all.oldest == oldest, "{all:?}");
+}
+
+pub async fn a_mailbox_that_fills_is_counted_before_it_is_full(world: World) {
+    let of = |name: &str| MailboxKey { orchestrator: name.parse().unwrap(), ..world.key() };
+    let four_fifths = limits::MAILBOX_ENTRIES * 4 / 5;
+    let small = |name: &str| AppendMessage { mailbox: of(name), ..world.message("{}") };
+    let large =
+        AppendMessage { mailbox: of("bytes"), ..world.message(&format!(r#"{{"n":"{}"}}"#, "9".repeat(48 << 10))) };
+    let enough = (limits::MAILBOX_BYTES * 4 / 5).div_ceil(large.data.len() as u64);
+    let many = (0..four_fifths).map(|_| small("entries")).chain((1..four_fifths).map(|_| small("nearly")));
+    for message in many.chain((0..enough).map(|_| large.clone())) {
+        world.append(message).await.unwrap();
+    }
+    let totals = world.store.mailboxes.totals().await.unwrap();
+    assert_eq!((totals.mailboxes, totals.filling), (3, 2), "by entries and by bytes, and not a message before");
 }
 
 fn id(text: &str) -> MessageId {

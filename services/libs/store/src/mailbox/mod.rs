@@ -22,6 +22,7 @@ pub use session::{
     SessionReport, Subscribe, Sweep, Swept,
 };
 pub use settle::{ForgetDeadLetters, Purge, Settle, Settled, Settlement};
+pub(crate) use view::is_filling;
 pub use view::{
     Counters, DeadLetterView, LaneView, MailboxView, MessageState, MessageView, Presence, PresenceView, ResidentView,
     SessionView, Totals,
@@ -161,6 +162,11 @@ pub trait MailboxStore: Send + Sync {
         liveness: &Liveness,
         now: Now,
     ) -> Result<Option<(HolderRef, Heads)>, Unavailable>;
+
+    /// Whether the store still is what it was configured to be; else why it is not.
+    async fn judge(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// All mailboxes in numbers; a large store answers what it counted within the last minute.
     async fn totals(&self) -> Result<Totals, Unavailable>;

@@ -7,6 +7,8 @@ use waystation_domain::{
     Subscriptions, Timestamp,
 };
 
+use crate::limits;
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum MessageState {
@@ -118,6 +120,16 @@ pub struct Totals {
     pub resident: u64,
     /// Sum of the conservation deltas without their signs: 0, always (R19).
     pub conservation_delta: u64,
+    /// Mailboxes that hold four fifths of [`limits::MAILBOX_ENTRIES`] or of [`limits::MAILBOX_BYTES`], or more.
+    pub filling: u64,
+    /// When the oldest entry was accepted that waits or is in flight.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Whether a mailbox counts among those that are filling.
+pub(crate) fn is_filling(entries: u64, bytes: u64) -> bool {
+    let most = u64::try_from(limits::MAILBOX_ENTRIES).unwrap_or(u64::MAX);
+    5 * entries >= 4 * most || 5 * bytes >= 4 * limits::MAILBOX_BYTES
 }
 
 impl std::iter::Sum for Totals {
@@ -126,6 +138,8 @@ impl std::iter::Sum for Totals {
             mailboxes: sum.mailboxes + one.mailboxes,
             resident: sum.resident + one.resident,
             conservation_delta: sum.conservation_delta + one.conservation_delta,
+            filling: sum.filling + one.filling,
+            oldest: sum.oldest.into_iter().chain(one.oldest).min(),
         })
     }
 }

@@ -119,6 +119,17 @@ impl Link {
         answer.inspect_err(|error| self.judge(error))
     }
 
+    /// Reads anew what the node says of itself.
+    pub(super) async fn judge_again(&self, wanted: Wanted) -> Result<(), Unfit> {
+        match NodeInfo::read(&mut self.connection.clone()).await {
+            Ok(info) => info.check(wanted.durability),
+            Err(error) => {
+                self.judge(&error);
+                Ok(())
+            }
+        }
+    }
+
     /// After silence too the link is given up: a connection that a partition has cut never breaks by itself.
     fn judge(&self, error: &RedisError) {
         if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()

@@ -214,6 +214,9 @@ impl MailboxStore for Redis {
     fn life(&self) -> u64 {
         self.nodes.life()
     }
+    async fn judge(&self) -> Result<(), String> {
+        self.nodes.judge().await.map_err(|unfit| unfit.to_string())
+    }
     fn calls(&self) -> Vec<Calls> {
         self.nodes.calls()
     }

@@ -17,10 +17,11 @@ use super::RedisConfig;
 use super::config::Source;
 use super::counted::Counted;
 use super::keys::{Place, Places};
-use super::link::{Link, Wanted};
+use super::link::{Link, LinkError, Wanted};
 use super::node::{Address, CallError, Node, PAUSE};
 use super::scripts::Script;
 use super::sentinel::at;
+use super::settings::Unfit;
 use crate::mailbox::Calls;
 use crate::{Durability, OpenError};
 
@@ -90,6 +91,20 @@ impl Nodes {
             Durability::Process | Durability::PageCache | Durability::Fsync => link.info.durability,
         };
         links.map(promise).min().unwrap_or(self.wanted.durability)
+    }
+
+    /// Looks again at nodes that were checked when they were connected: somebody may have changed their settings since.
+    /// One that cannot be asked is judged when it can.
+    pub(super) async fn judge(&self) -> Result<(), Unfit> {
+        let nodes: Vec<Arc<Node>> = self.map.load().by_address.values().cloned().collect();
+        for node in nodes {
+            match node.link(self.wanted).await {
+                Ok(link) => link.judge_again(self.wanted).await?,
+                Err(CallError::Link(LinkError::Unfit(unfit))) => return Err(unfit),
+                Err(CallError::Full | CallError::Link(LinkError::Redis(_))) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Runs a script where its keys are, following them if they have moved.

@@ -71,7 +71,7 @@ scripts! {
     Residents, "residents", Reads, [PARTITION, MAILBOX, LOG];
     DeadLetters, "dead_letters", Reads, [PARTITION, MAILBOX];
     ForgetDeadLetters, "forget_dead_letters", Drains, [PARTITION, MAILBOX];
-    Totals, "totals", Reads, [PARTITION, MAILBOX];
+    Totals, "totals", Reads, [PARTITION, MAILBOX, LOG];
     Locate, "locate", Reads, [PARTITION, MAILBOX];
     Publish, "publish", Grows, [PARTITION, FEED];
     ReadFeed, "read_feed", Reads, [PARTITION, FEED];

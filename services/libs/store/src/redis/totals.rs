@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use waystation_domain::OrganizationId;
+use waystation_domain::{OrganizationId, Timestamp};
 
 use super::scripts::Script;
 use super::{Args, Redis, reply};
@@ -71,7 +71,13 @@ impl Redis {
             while let Some(organization) = answer.next() {
                 let organization = reply::parse(&reply::text(organization)?)?;
                 let mut number = || reply::number(reply::next(&mut answer)?);
-                let found = Totals { mailboxes: number()?, resident: number()?, conservation_delta: number()? };
+                let found = Totals {
+                    mailboxes: number()?,
+                    resident: number()?,
+                    conservation_delta: number()?,
+                    filling: number()?,
+                    oldest: Some(number()?).filter(|millis| *millis > 0).map(Timestamp::from_millis),
+                };
                 let sum = counted.entry(organization).or_default();
                 *sum = [*sum, found].into_iter().sum();
             }

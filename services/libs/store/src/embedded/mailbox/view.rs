@@ -6,7 +6,7 @@ use super::{Mailbox, Resident};
 use crate::limits;
 use crate::mailbox::{
     Counters, DeadLetterView, Heads, HolderRef, LaneView, Liveness, MailboxView, MessageState, MessageView, Presence,
-    PresenceView, ResidentView, SessionView, Totals,
+    PresenceView, ResidentView, SessionView, Totals, is_filling,
 };
 
 impl Mailbox {
@@ -55,7 +55,14 @@ impl Mailbox {
         let resident: u64 = self.lanes.iter().map(|(_, lane)| lane.entries.len() as u64).sum();
         let accepted: u64 = self.lanes.iter().map(|(_, lane)| lane.head).sum();
         let accounted = acknowledged + expired + dead + overflowed + purged + resident;
-        Totals { mailboxes: 1, resident, conservation_delta: accepted.abs_diff(accounted) }
+        let oldest = self.lanes.iter().filter_map(|(_, lane)| lane.entries.values().next().map(|entry| entry.accepted));
+        Totals {
+            mailboxes: 1,
+            resident,
+            conservation_delta: accepted.abs_diff(accounted),
+            filling: is_filling(resident, self.bytes).into(),
+            oldest: oldest.min(),
+        }
     }
 
     pub(in crate::embedded) fn message(&self, id: &MessageId) -> MessageView {
