@@ -228,6 +228,8 @@ async fn a_configuration_that_cannot_be_used_is_refused_by_name() {
         ("router", "[redis]\npartitions = \"many\"", "partitions"),
         ("gateway", "grpc = \"0.0.0.0:1\"\nsecret = \"0123456789abcdef\"", "advertised"),
         ("gateway", "path = \"daemon\"", "path"),
+        ("gateway", "[process.traces]\nendpoint = \"collector:4317\"", "process.traces.endpoint"),
+        ("auth", "[process.traces]\nratio = 1.5", "process.traces.ratio"),
         ("auth", "[[services]]\nname = \"x\"\nsecret = \"short\"\nscopes = [\"messages:write\"]", "gateway_secret"),
     ];
     for (service, text, named) in cases {

@@ -95,6 +95,13 @@ async fn a_deployment_runs_over_tls_with_certificates_that_are_renewed() {
     renew(None, Some(&of_gateway)).await.unwrap();
     assert_eq!(renew(Some("federation"), Some(&of_gateway)).await.unwrap_err(), Code::Unauthenticated);
 
+    // Operators see when certificates end: 2100 began 4,102,444,800 s after 1970.
+    let page = fleet.gateways[0].text("/metrics").await;
+    for settings in ["tls", "public_tls"] {
+        let sample = format!(r#"waystation_certificate_ends_seconds{{settings="{settings}"}} 4102444800"#);
+        assert!(page.contains(&sample), "{page}");
+    }
+
     // Certificates are renewed while connections stand.
     let public = &fleet.gateways[0].address;
     let before = authority.shown_by(public).await;

@@ -1,8 +1,10 @@
 //! One trace tells what became of a message, seen by a real collector behind a real deployment.
 
+use tokio::task::JoinSet;
 use waystation_domain::TraceParent;
 use waystation_proto::router::v1::RouteMessageRequest;
 use waystation_tests::collector::{Collector, Told};
+use waystation_tests::tls::{Authority, from_secured};
 use waystation_tests::{Backend, Daemon, Fleet, eventually};
 
 /// What is told of a message that is pushed to its daemon: who tells it, what, and as part of what.
@@ -126,4 +128,29 @@ async fn a_message_that_waited_is_told_when_it_is_read() {
     assert_eq!(names, ["RouteMessage", "acknowledge", "append", "deliver", "settle", "settle"], "nothing was pushed");
     let of = |step: &str| spans.iter().find(|told| told.span.name == step).unwrap();
     assert_eq!(of("deliver").parent(), of("append").span.span_id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_is_not_there_stops_nobody_and_one_behind_tls_is_told() {
+    let mut fleet = Fleet::start_traced("http://127.0.0.1:9").await;
+    let mut receiver = daemon(&fleet, 0).await;
+    let backend = Backend::new(&fleet.dev(0, 1));
+    backend.try_route(traced(1, &TraceParent::sampled(1, 1))).await.unwrap();
+    let events = receiver.events(1).await;
+    receiver.ack(&events).await;
+    eventually("it is acknowledged", async || (backend.depth("orla").await == 0).then_some(())).await;
+
+    let (dir, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let authority = Authority::new(dir.path());
+    let collector = Collector::start().await;
+    let plain = collector.endpoint.trim_start_matches("http://").parse().unwrap();
+    let secured = from_secured(plain, &authority.host("collector"), &mut tasks).await;
+    let router = &mut fleet.routers[0];
+    router.configure("process__traces__endpoint", &format!("https://127.0.0.1:{}", secured.port()));
+    router.set_variable("SSL_CERT_FILE", authority.file().to_str().unwrap());
+    assert_eq!(router.terminate().await, 0, "a stop does not wait for a collector");
+    router.start().await;
+    let trace = TraceParent::sampled(2, 1);
+    Backend::new(&fleet.dev(0, 0)).try_route(traced(2, &trace)).await.unwrap();
+    eventually("it is told", async || (!collector.of(trace.trace()).is_empty()).then_some(())).await;
 }

@@ -142,6 +142,11 @@ impl ServiceProcess {
         self.environment.push((key, value.to_owned()));
     }
 
+    /// A variable that is none of its settings, from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it; does not wait.
     pub fn spawn(&mut self) {
         let mut command = Command::new(service_binary(self.name));

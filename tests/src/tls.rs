@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -80,6 +80,7 @@ impl Authority {
     fn issue_in(&self, dir: &Path, name: &str, names: Vec<SanType>) -> Issued {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names;
+        params.not_after = date_time_ymd(2100, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let issued = Issued { certificate: dir.join(format!("{name}.crt")), key: dir.join(format!("{name}.key")) };
@@ -142,7 +143,8 @@ impl Authority {
 pub async fn from_secured(target: SocketAddr, issued: &Issued, tasks: &mut JoinSet<()>) -> SocketAddr {
     let chain = vec![CertificateDer::from_pem_file(&issued.certificate).unwrap()];
     let key = PrivateKeyDer::from_pem_file(&issued.key).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
