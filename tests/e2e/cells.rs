@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use waystation_proto::federation::v1::*;
-use waystation_test_redis::RedisOptions;
+use waystation_test_redis::{RedisOptions, free_port};
 use waystation_tests::fleet::Size;
 use waystation_tests::tls::Authority;
 use waystation_tests::{Daemon, Fleet, eventually};
@@ -33,8 +33,7 @@ impl Side {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).unwrap();
         let authority = Authority::of_domain(&dir, &format!("{name}.example"));
-        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        Side { name, fleet, authority, address: free.to_string() }
+        Side { name, fleet, authority, address: format!("127.0.0.1:{}", free_port()) }
     }
 
     /// As deploy/config/federation.toml says it.

@@ -14,6 +14,7 @@ use waystation_proto::federation::v1::peer_service_client::PeerServiceClient;
 use waystation_proto::federation::v1::*;
 use waystation_rpc::convert::timestamp_to;
 use waystation_runtime::{Context, KnownPeer, Reach, TlsSettings};
+use waystation_test_redis::free_port;
 use waystation_tests::tls::Authority;
 use waystation_tests::{Cell, eventually};
 
@@ -60,9 +61,9 @@ impl Link {
     }
 }
 
-/// Where nobody listens yet.
-async fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// Where nobody listens yet, and no outgoing connection of another test gets to be.
+fn free() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// Cells `a` and `b`.
@@ -99,7 +100,7 @@ impl Two {
             std::fs::create_dir(&dir).unwrap();
             Authority::of_domain(&dir, &format!("{name}.example"))
         });
-        let (at_a, at_b) = (free().await, free().await);
+        let (at_a, at_b) = (free(), free());
         let link = Arc::new(Link::to(at_b).await);
         let to_a = peer("a", at_a, &of_a, json!({"serves": [serves]}));
         let to_b = peer("b", link.address, &of_b, json!({"uses": [uses]}));
@@ -366,12 +367,12 @@ async fn a_cell_that_nobody_vouches_for_gets_nothing() {
         // The same names, by another authority.
         Authority::of_domain(&dir, if name == "b" { "b.example" } else { "a.example" })
     });
-    let at_b = free().await;
-    let to_a = peer("a", free().await, &of_a, json!({"serves": [{"organization": "dev"}]}));
+    let at_b = free();
+    let to_a = peer("a", free(), &of_a, json!({"serves": [{"organization": "dev"}]}));
     let b = Cell::start_with(|options| options.cells = Some(config("b", at_b, &of_b, vec![to_a]))).await;
     let _bert = Worker::start(&b, "bert", &["research"], 1).await;
     let standing_of = async |authority: &Authority, vouched: &Authority| {
-        let at_a = free().await;
+        let at_a = free();
         let to_b = peer("b", at_b, vouched, json!({"uses": [{"organization": "dev"}]}));
         let cell = Cell::start_with(|options| options.cells = Some(config("a", at_a, authority, vec![to_b]))).await;
         let tried = async || {
