@@ -9,7 +9,7 @@ MODELS = {
     ("monitoring.coreos.com/v1", "PrometheusRule"): PrometheusRule,
     ("monitoring.coreos.com/v1", "ServiceMonitor"): ServiceMonitor,
 }
-# Definitions of which nobody publishes models.
+# Of these the Python package index has no models.
 UNJUDGED = {("gateway.networking.k8s.io/v1", "HTTPRoute")}
 
 
