@@ -191,7 +191,8 @@ impl Cells {
             known.push(whom);
         }
         let tls = config.tls.open_for("cells", &["h2"], &known, context).map_err(unusable)?;
-        let context = Context { reach: Reach { tls: Some(tls), ..Reach::default() }, ..context.clone() };
+        let reach = Reach { tls: Some(tls), connection_age: context.reach.connection_age, ..Reach::default() };
+        let context = Context { reach, ..context.clone() };
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Fault::field("cells.listen", error))?;
         Ok((Cells(Arc::new(Inner { own: Some(own), peers })), Door { listener, context }))
