@@ -250,9 +250,7 @@ async fn a_configuration_that_cannot_be_used_is_refused_by_name() {
 async fn a_caller_that_stays_connected_reaches_a_router_that_came_later() {
     let mut fleet = Fleet::start().await;
     for router in &mut fleet.routers {
-        router.configure("process__connection_age_seconds", "1");
-        assert_eq!(router.terminate().await, 0);
-        router.start().await;
+        router.reconfigure("process__connection_age_seconds", "1").await;
     }
     // A balancer of connections before both: whoever keeps one keeps its router.
     let of = |router: usize| fleet.routers[router].address.parse().unwrap();

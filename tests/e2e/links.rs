@@ -42,9 +42,7 @@ impl Heard {
 async fn a_stream_that_breaks_stands_again_or_is_given_up_is_told_to_operators() {
     let mut fleet = Fleet::start().await;
     for router in &mut fleet.routers {
-        router.configure("operations_organization", "acme");
-        assert_eq!(router.terminate().await, 0);
-        router.start().await;
+        router.reconfigure("operations_organization", "acme").await;
     }
     let token = fleet.token("operator").await;
     let more = json!({"client": {"name": "t", "version": "1"}, "subscriptions": ["error-recovery.*"]});

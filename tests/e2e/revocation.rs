@@ -9,9 +9,7 @@ use waystation_tests::{Backend, Daemon, Fleet, eventually};
 async fn a_gateway_that_does_not_hear_auth_delivers_nothing_and_then_misses_nothing() {
     let mut fleet = Fleet::start().await;
     for gateway in &mut fleet.gateways {
-        gateway.configure("revocation_silence_seconds", "3");
-        gateway.terminate().await;
-        gateway.start().await;
+        gateway.reconfigure("revocation_silence_seconds", "3").await;
     }
     let mut daemon = Daemon::connect(&fleet.url(0), "orla", "d1", &fleet.token("orla").await).await;
     let mut revoked = Daemon::connect(&fleet.url(1), "rena", "d1", &fleet.token("rena").await).await;

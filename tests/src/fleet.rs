@@ -142,6 +142,13 @@ impl ServiceProcess {
         self.environment.push((key, value.to_owned()));
     }
 
+    /// Stops it, and starts it with another setting.
+    pub async fn reconfigure(&mut self, key: &str, value: &str) {
+        self.configure(key, value);
+        assert_eq!(self.terminate().await, 0);
+        self.start().await;
+    }
+
     /// A variable that is none of its settings, from its next start on.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));

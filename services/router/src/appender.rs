@@ -192,7 +192,7 @@ fn push_all(
         let Ok(Appended { position, duplicate: false, holder: Some(holder), route, .. }) = outcome else { continue };
         let (hint, span) = match route {
             Route::Push => {
-                let span = tracer.follow(SpanKind::Producer, "push", message.trace.as_ref(), Duration::ZERO);
+                let span = tracer.follow(SpanKind::Producer, "push", message.trace.as_ref());
                 let trace = span.as_ref().map(Span::context).or(message.trace);
                 let entry = Entry {
                     position: *position,

@@ -1,7 +1,5 @@
 //! What is recorded of messages that are traced, from a caller's request to its end in the store.
 
-use std::time::Duration;
-
 use waystation_domain::{MessageId, TraceParent};
 use waystation_proto::router::v1::{MessageStatus, RouteMessageResponse, Settlement};
 use waystation_rpc::Fault;
@@ -35,7 +33,7 @@ pub(crate) fn end(span: Option<Span>, outcome: Result<&RouteMessageResponse, &Fa
 /// Messages go to the store: those that are traced, by their places.
 pub(crate) fn append(tracer: &Tracer, messages: &mut [AppendMessage]) -> Vec<(usize, Span)> {
     let traced = messages.iter_mut().enumerate().filter_map(|(place, message)| {
-        let span = tracer.follow(SpanKind::Internal, "append", message.trace.as_ref(), Duration::ZERO)?;
+        let span = tracer.follow(SpanKind::Internal, "append", message.trace.as_ref())?;
         message.trace = Some(span.context());
         Some((place, span))
     });
@@ -68,7 +66,7 @@ pub(crate) fn failed(spans: Vec<(usize, Span)>, why: &impl std::fmt::Display) {
 pub(crate) fn settle(tracer: &Tracer, settlement: &Settlement) -> (Vec<Span>, Option<TraceParent>) {
     let traces = settlement.traceparents.iter().filter_map(|text| text.parse().ok());
     let traces: Vec<TraceParent> = traces.collect();
-    let span = |trace| tracer.follow(SpanKind::Server, "settle", Some(trace), Duration::ZERO);
+    let span = |trace| tracer.follow(SpanKind::Server, "settle", Some(trace));
     let spans = traces.iter().filter_map(span).collect();
     (spans, if traces.len() == 1 { traces.into_iter().next() } else { None })
 }

@@ -33,7 +33,7 @@ impl Traced {
             return;
         }
         let waited = clock.now().since(entry.accepted);
-        let span = tracer.follow(SpanKind::Producer, "deliver", entry.trace.as_ref(), waited);
+        let span = tracer.follow_after(SpanKind::Producer, "deliver", entry.trace.as_ref(), waited);
         let Some(mut span) = span else { return };
         let hand = self.0.get_or_insert_default();
         if hand.in_flight.len() >= MOST {
@@ -68,7 +68,7 @@ impl Traced {
     pub(super) fn settling(&mut self, tracer: &Tracer) -> Vec<Span> {
         let Some(hand) = &mut self.0 else { return Vec::new() };
         let traces = std::mem::take(&mut hand.acknowledged);
-        let follow = |trace| tracer.follow(SpanKind::Client, "settle", Some(trace), Duration::ZERO);
+        let follow = |trace| tracer.follow(SpanKind::Client, "settle", Some(trace));
         let spans = traces.iter().filter_map(follow).collect();
         if hand.in_flight.is_empty() && hand.writing.is_empty() {
             self.0 = None;

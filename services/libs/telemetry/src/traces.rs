@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt as _, TraceFlags, Tracer as _};
+use opentelemetry::trace::{Link, Span as _, SpanContext, Status, TraceContextExt as _, TraceFlags, Tracer as _};
 use opentelemetry::trace::{TraceState, TracerProvider as _};
 use opentelemetry::{Context, KeyValue, SpanId, TraceId, Value};
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
@@ -164,13 +164,18 @@ impl Tracer {
             Some(caller) => Context::new().with_remote_span_context(context_of(caller)),
             None => Context::new(),
         };
-        let span = open.start(kind, name, &parent, (open.now)(), Vec::new())?;
+        let span = open.start(kind, name, &parent, (open.now)(), None)?;
         *trace = Some(span.context());
         Some(span)
     }
 
-    /// A span of something that follows, if its message is traced. `waited`: for how long the message has been with us.
-    pub fn follow(
+    /// A span of something that follows, if its message is traced.
+    pub fn follow(&self, kind: SpanKind, name: &'static str, message: Option<&TraceParent>) -> Option<Span> {
+        self.follow_after(kind, name, message, Duration::ZERO)
+    }
+
+    /// The same of a message that has been with us for so long.
+    pub fn follow_after(
         &self,
         kind: SpanKind,
         name: &'static str,
@@ -178,30 +183,14 @@ impl Tracer {
         waited: Duration,
     ) -> Option<Span> {
         let open = self.open.as_ref()?;
-        self.followed(kind, name, message?, waited, (open.now)())
+        open.follow(kind, name, message?, waited, (open.now)())
     }
 
     /// A span of something that has taken so long and ends now.
     pub fn tell(&self, kind: SpanKind, name: &'static str, message: &TraceParent, took: Duration) -> Option<Span> {
         let open = self.open.as_ref()?;
         let now = (open.now)();
-        self.followed(kind, name, message, Duration::ZERO, now.checked_sub(took).unwrap_or(now))
-    }
-
-    fn followed(
-        &self,
-        kind: SpanKind,
-        name: &'static str,
-        message: &TraceParent,
-        waited: Duration,
-        start: SystemTime,
-    ) -> Option<Span> {
-        let open = self.open.as_ref().filter(|_| message.is_sampled())?;
-        let first = context_of(message);
-        match waited > LATE {
-            true => open.start(kind, name, &Context::new(), start, vec![first]),
-            false => open.start(kind, name, &Context::new().with_remote_span_context(first), start, Vec::new()),
-        }
+        open.follow(kind, name, message, Duration::ZERO, now.checked_sub(took).unwrap_or(now))
     }
 
     /// Sends what waits. Blocks, for at most `patience`.
@@ -215,15 +204,33 @@ impl Tracer {
 }
 
 impl Open {
+    fn follow(
+        &self,
+        kind: SpanKind,
+        name: &'static str,
+        message: &TraceParent,
+        waited: Duration,
+        start: SystemTime,
+    ) -> Option<Span> {
+        if !message.is_sampled() {
+            return None;
+        }
+        let first = context_of(message);
+        match waited > LATE {
+            true => self.start(kind, name, &Context::new(), start, Some(first)),
+            false => self.start(kind, name, &Context::new().with_remote_span_context(first), start, None),
+        }
+    }
+
     fn start(
-        self: &Arc<Self>,
+        &self,
         kind: SpanKind,
         name: &'static str,
         parent: &Context,
         start: SystemTime,
-        links: Vec<SpanContext>,
+        linked: Option<SpanContext>,
     ) -> Option<Span> {
-        let links = links.into_iter().map(opentelemetry::trace::Link::with_context).collect();
+        let links = linked.into_iter().map(Link::with_context).collect();
         let builder = self.tracer.span_builder(name).with_kind(kind).with_start_time(start).with_links(links);
         let inner = self.tracer.build_with_context(builder, parent);
         inner.is_recording().then(|| Span(Box::new(Begun { inner, now: self.now })))
@@ -306,9 +313,9 @@ mod tests {
         span.end();
         let silent: TraceParent = "00-00000000000000000000000000000007-0000000000000008-00".parse().unwrap();
         assert!(matches!(begin(&tracer, Some(silent.clone())), (None, Some(same)) if same == silent));
-        assert!(tracer.follow(SpanKind::Internal, "append", Some(&silent), Duration::ZERO).is_none());
+        assert!(tracer.follow(SpanKind::Internal, "append", Some(&silent)).is_none());
         assert!(matches!(begin(&tracer, None), (None, None)));
-        assert!(tracer.follow(SpanKind::Internal, "append", None, Duration::ZERO).is_none());
+        assert!(tracer.follow(SpanKind::Internal, "append", None).is_none());
         assert_eq!(told(&exporter).len(), 1);
         assert_eq!(u64::from_be_bytes(told(&exporter)[0].parent_span_id.to_bytes()), 8);
         assert!(matches!(begin(&Tracer::default(), Some(caller.clone())), (None, Some(same)) if same == caller));
@@ -329,15 +336,15 @@ mod tests {
         while own.is_none() {
             drop(half.begin(SpanKind::Server, "RouteMessage", &mut own));
         }
-        assert!(half.follow(SpanKind::Internal, "append", own.as_ref(), Duration::ZERO).is_some());
+        assert!(half.follow(SpanKind::Internal, "append", own.as_ref()).is_some());
     }
 
     #[test]
     fn what_comes_late_is_linked() {
         let (tracer, exporter) = tracer(0.0, 1.0);
         let message = TraceParent::sampled(7, 8);
-        drop(tracer.follow(SpanKind::Producer, "deliver", Some(&message), LATE));
-        let late = tracer.follow(SpanKind::Producer, "deliver", Some(&message), LATE * 2).unwrap();
+        drop(tracer.follow_after(SpanKind::Producer, "deliver", Some(&message), LATE));
+        let late = tracer.follow_after(SpanKind::Producer, "deliver", Some(&message), LATE * 2).unwrap();
         let next = tracer.tell(SpanKind::Consumer, "acknowledge", &late.context(), Duration::from_secs(3)).unwrap();
         late.end();
         next.end();
